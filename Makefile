@@ -1,0 +1,48 @@
+# Two commands on a fresh machine: `make demo` (set-up and the main job) and `make test` (set-up and the tests).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= runs/demo
+
+.PHONY: demo test test-slow lint format docs bench clean help
+
+help:
+	@echo "make demo       set up, generate videos, train, test, draw (about 6 minutes on 2 cores)"
+	@echo "make test       set up and run the tests"
+	@echo "make test-slow  the tests marked slow"
+	@echo "make lint       check style; make format mends it"
+	@echo "make bench      time the network against plain PyTorch"
+	@echo "make docs       write docs/CONFIG.md from the table of keys"
+
+$(STAMP): setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,lint]"
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python tools/demo.py --out $(OUT)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -q
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow -q
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python tools/benchmark.py model --cfg configs/Kinetics/uniformer_b8x8.yaml --batch 4
+
+docs: $(STAMP)
+	$(BIN)/python -m uniformer_video.config.document
+
+clean:
+	rm -rf $(VENV) build *.egg-info
