@@ -1,0 +1,195 @@
+"""The optimizer of a configuration, against update rules written out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from uniformer_video.config import get_cfg
+from uniformer_video.runtime.errors import ConfigError
+from uniformer_video.solver.build import build_optimizer, clip_gradients, set_lr
+
+
+def make_cfg(**solver):
+    cfg = get_cfg()
+    for key, value in solver.items():
+        cfg.SOLVER[key] = value
+    return cfg
+
+
+def network() -> nn.Module:
+    torch_state = torch.random.get_rng_state()
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    torch.random.set_rng_state(torch_state)
+    return model
+
+
+def test_adamw_with_its_groups():
+    cfg = make_cfg(OPTIMIZING_METHOD="adamw", BASE_LR=3e-4, WEIGHT_DECAY=0.07, BETAS=[0.8, 0.95], ZERO_WD_1D_PARAM=True)
+    cfg.BN.WEIGHT_DECAY = 0.01
+    optimizer = build_optimizer(network(), cfg)
+    assert type(optimizer) is torch.optim.AdamW
+    assert [(g["weight_decay"], g["names"]) for g in optimizer.param_groups] == [
+        (0.01, ["1.weight", "1.bias"]),
+        (0.07, ["0.weight", "2.weight"]),
+        (0.0, ["0.bias", "2.bias"]),
+    ]
+    for group in optimizer.param_groups:
+        assert (group["lr"], group["betas"], group["eps"]) == (3e-4, (0.8, 0.95), 1e-8)
+
+
+def test_adamw_first_step_is_a_signed_unit_step_after_decay():
+    cfg = make_cfg(OPTIMIZING_METHOD="adamw", BASE_LR=0.1, WEIGHT_DECAY=0.5)
+    model = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, -2.0]]))
+    optimizer = build_optimizer(model, cfg)
+    model.weight.grad = torch.tensor([[3.0, -0.01]])
+    optimizer.step()
+    # w (1 - lr wd) - lr sign(g): 0.95 - 0.1 and -1.9 + 0.1, up to eps
+    torch.testing.assert_close(model.weight.detach(), torch.tensor([[0.85, -1.8]]), rtol=1e-5, atol=1e-6)
+
+
+def test_adam_puts_the_decay_into_the_gradient():
+    cfg = make_cfg(OPTIMIZING_METHOD="adam", BASE_LR=0.1, WEIGHT_DECAY=0.5, BETAS=[0.7, 0.9])
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    optimizer = build_optimizer(model, cfg)
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.param_groups[0]["betas"] == (0.7, 0.9)
+    model.weight.grad = torch.tensor([[-0.2]])  # with decay: -0.2 + 0.5 = +0.3, so the step goes down
+    optimizer.step()
+    assert model.weight.item() == pytest.approx(0.9, rel=1e-5)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_momentum_over_two_steps(nesterov):
+    cfg = make_cfg(OPTIMIZING_METHOD="sgd", BASE_LR=0.1, MOMENTUM=0.5, NESTEROV=nesterov, WEIGHT_DECAY=0.2)
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    optimizer = build_optimizer(model, cfg)
+    assert type(optimizer) is torch.optim.SGD
+    weight, buffer = 1.0, None
+    for gradient in (1.0, -2.0):
+        model.weight.grad = torch.tensor([[gradient]])
+        optimizer.step()
+        total = gradient + 0.2 * weight
+        buffer = total if buffer is None else 0.5 * buffer + total
+        weight -= 0.1 * (total + 0.5 * buffer if nesterov else buffer)
+        assert model.weight.item() == pytest.approx(weight, rel=1e-6)
+
+
+def test_sgd_dampening_is_passed_on():
+    optimizer = build_optimizer(network(), make_cfg(OPTIMIZING_METHOD="sgd", DAMPENING=0.25, MOMENTUM=0.9))
+    assert {group["dampening"] for group in optimizer.param_groups} == {0.25}
+
+
+def test_the_state_goes_through_a_file_that_holds_tensors_only(tmp_path):
+    cfg = make_cfg(OPTIMIZING_METHOD="adamw")
+    model = network()
+    optimizer = build_optimizer(model, cfg)
+    model(torch.ones(5, 3)).sum().backward()
+    optimizer.step()
+    torch.save(optimizer.state_dict(), tmp_path / "state.pyth")
+    again = build_optimizer(model, cfg)
+    again.load_state_dict(torch.load(tmp_path / "state.pyth", weights_only=True))
+    assert [group["names"] for group in again.param_groups] == [group["names"] for group in optimizer.param_groups]
+    assert len(again.state) == 6
+    for parameter in model.parameters():
+        assert torch.equal(again.state[parameter]["exp_avg"], optimizer.state[parameter]["exp_avg"])
+
+
+def test_set_lr_reaches_every_group():
+    optimizer = build_optimizer(network(), make_cfg())
+    set_lr(optimizer, 0.125)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.125] * 3
+
+
+def test_unknown_method_lists_the_known_ones():
+    with pytest.raises(ConfigError) as raised:
+        build_optimizer(network(), make_cfg(OPTIMIZING_METHOD="lamb"))
+    assert str(raised.value) == "SOLVER.OPTIMIZING_METHOD 'lamb' is unknown; known: adam, adamw, sgd"
+
+
+@pytest.mark.parametrize(("momentum", "dampening"), [(0.0, 0.0), (0.9, 0.1)])
+def test_nesterov_without_its_momentum(momentum, dampening):
+    cfg = make_cfg(OPTIMIZING_METHOD="sgd", NESTEROV=True, MOMENTUM=momentum, DAMPENING=dampening)
+    with pytest.raises(ConfigError) as raised:
+        build_optimizer(network(), cfg)
+    assert str(raised.value) == (
+        f"SOLVER.NESTEROV needs SOLVER.MOMENTUM > 0 and SOLVER.DAMPENING 0, got MOMENTUM {momentum} and "
+        f"DAMPENING {dampening}; change them or set SOLVER.NESTEROV False"
+    )
+
+
+def test_nothing_to_train():
+    with pytest.raises(ConfigError) as raised:
+        build_optimizer(network().requires_grad_(False), make_cfg())
+    assert str(raised.value) == (
+        "the network has no trainable parameter; unfreeze some of it before building an optimizer"
+    )
+
+
+def with_gradients(*gradients):
+    parameters = []
+    for gradient in gradients:
+        parameter = nn.Parameter(torch.zeros(len(gradient)))
+        parameter.grad = torch.tensor(gradient)
+        parameters.append(parameter)
+    return parameters
+
+
+def grads(parameters):
+    return [parameter.grad.tolist() for parameter in parameters]
+
+
+def test_norm_is_over_all_parameters_and_untouched_without_limits():
+    parameters = with_gradients([3.0, 0.0], [0.0, 4.0])
+    assert clip_gradients(parameters) == 5.0
+    assert grads(parameters) == [[3.0, 0.0], [0.0, 4.0]]
+
+
+def test_norm_limit_scales_all_gradients_alike():
+    parameters = with_gradients([3.0, 0.0], [0.0, -4.0])
+    assert clip_gradients(iter(parameters), max_norm=1.0) == 5.0  # an iterator is enough
+    assert grads(parameters)[0] == pytest.approx([0.6, 0.0], rel=1e-5)
+    assert grads(parameters)[1] == pytest.approx([0.0, -0.8], rel=1e-5)
+
+
+def test_a_norm_below_the_limit_changes_nothing():
+    parameters = with_gradients([3.0, 4.0])
+    assert clip_gradients(parameters, max_norm=20.0) == 5.0
+    assert grads(parameters) == [[3.0, 4.0]]
+
+
+def test_value_limit():
+    parameters = with_gradients([3.0, -0.5], [-4.0])
+    assert clip_gradients(parameters, max_value=1.0) == pytest.approx(math.sqrt(9 + 0.25 + 16))
+    assert grads(parameters) == [[1.0, -0.5], [-1.0]]
+
+
+def test_values_first_then_the_norm_of_what_is_left():
+    parameters = with_gradients([30.0, -40.0])
+    assert clip_gradients(parameters, max_norm=0.5, max_value=1.0) == pytest.approx(50.0)
+    assert grads(parameters)[0] == pytest.approx([0.5 / math.sqrt(2), -0.5 / math.sqrt(2)], rel=1e-5)
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_unusable_gradients_are_left_for_the_caller(bad):
+    parameters = with_gradients([bad, 1.0], [2.0])
+    total = clip_gradients(parameters, max_norm=1.0, max_value=1.0)
+    assert not math.isfinite(total)
+    assert grads(parameters)[0][1] == 1.0
+    assert grads(parameters)[1] == [2.0]
+
+
+def test_parameters_without_gradient():
+    unused = nn.Parameter(torch.zeros(2))
+    assert clip_gradients([unused], max_norm=1.0) == 0.0
+    assert clip_gradients([unused, *with_gradients([2.0])], max_norm=10.0) == 2.0
+    assert unused.grad is None

@@ -1,0 +1,58 @@
+"""Which parameter decays: one network split into groups for an optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def param_groups(
+    model: nn.Module, *, weight_decay: float, norm_weight_decay: float, zero_decay_1d: bool
+) -> list[dict[str, Any]]:
+    """Split a network's trainable parameters into up to three weight-decay groups.
+
+    In this order: the parameters of batch normalisations; the rest that decays; biases and parameters of at most one
+    dimension, which do not decay (with ``zero_decay_1d`` alone, else they are in the second group). Within a group,
+    parameters stand in the order of ``model.named_parameters()``, so a saved optimizer state fits a rebuilt network.
+
+    Args:
+        model: the network. Parameters with ``requires_grad=False`` are left out; a parameter shared by several modules
+            is taken once, under its first name.
+        weight_decay: decay of the second group, >= 0.
+        norm_weight_decay: decay of batch-norm parameters, >= 0.
+        zero_decay_1d: whether biases and 1-D parameters outside batch normalisations are free of decay.
+
+    Returns:
+        Dicts with ``params`` (list of parameters), ``weight_decay`` (float) and ``names`` (list of str, one for each
+        parameter). A group with no member is dropped, so the list is empty for a network with nothing to train.
+    """
+    in_batch_norm = {
+        id(parameter)
+        for module in model.modules()
+        if _is_batch_norm(module)
+        for parameter in module.parameters(recurse=False)
+    }
+    norm, decayed, undecayed = (
+        {"params": [], "weight_decay": decay, "names": []} for decay in (norm_weight_decay, weight_decay, 0.0)
+    )
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if id(parameter) in in_batch_norm:
+            group = norm
+        elif zero_decay_1d and (parameter.ndim <= 1 or name.rpartition(".")[2] == "bias"):
+            group = undecayed
+        else:
+            group = decayed
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return [group for group in (norm, decayed, undecayed) if group["params"]]
+
+
+def _is_batch_norm(module: nn.Module) -> bool:
+    """Tell a batch normalisation, also one that is not torch's own class, by the statistics it keeps."""
+    return isinstance(module, _BatchNorm) or (
+        getattr(module, "running_mean", None) is not None and getattr(module, "running_var", None) is not None
+    )

@@ -1,0 +1,1 @@
+"""Video files: readers behind one protocol, and which frames to take. Knows no configuration and no network."""
