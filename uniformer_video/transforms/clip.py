@@ -1,0 +1,162 @@
+"""From decoded frames to the clips that a network sees: the training and the test pipeline, and normalising.
+
+Frames are uint8 ``(T, H, W, 3)`` as a reader gives them; clips are uint8 ``(3, T, S, S)`` as a network wants them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uniformer_video.runtime.errors import UserError
+from uniformer_video.transforms import spatial
+from uniformer_video.transforms.color import color_jitter
+from uniformer_video.transforms.rand_augment import RandAugment
+
+
+class ClipTransform(Protocol):
+    """Decoded frames to a training clip."""
+
+    def __call__(self, frames: Tensor, generator: np.random.Generator) -> Tensor:
+        """Return a uint8 clip ``(3, T, S, S)`` from uint8 frames ``(T, H, W, 3)``; all draws from ``generator``."""
+        ...
+
+
+def normalize(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Scale pixel values to [0, 1] and standardise each channel: ``(x / 255 - mean) / std``.
+
+    Args:
+        clips: uint8 or float ``(..., 3, T, H, W)`` with values in [0, 255]; left as it is.
+        mean: of each channel, in units of [0, 1].
+        std: of each channel, likewise, above 0.
+
+    Returns:
+        float32 of the same shape on the same device.
+    """
+    assert clips.shape[-4] == len(mean) == len(std), (tuple(clips.shape), mean, std)
+    scaled = clips.to(torch.float32) / 255
+    shape = (len(mean), 1, 1, 1)
+    offset = torch.tensor(mean, dtype=torch.float32, device=clips.device).view(shape)
+    scale = torch.tensor(std, dtype=torch.float32, device=clips.device).view(shape)
+    return scaled.sub_(offset).div_(scale)
+
+
+def to_clip(frames: Tensor) -> Tensor:
+    """Return frames ``(T, H, W, 3)`` as a contiguous clip ``(3, T, H, W)`` of the same type."""
+    return frames.permute(3, 0, 1, 2).contiguous()
+
+
+class TrainTransform:
+    """The training pipeline of one clip; a :class:`ClipTransform`.
+
+    RandAugment on the whole frames (or, without RandAugment, colour jitter: timm's rule), then a random resized crop
+    (or short-side jitter and a random crop), then a flip with probability 0.5.
+
+    Args:
+        crop_size: side S of the clip in pixels.
+        augment: RandAugment, or None.
+        color_jitter: strength of brightness, contrast and saturation jitter where ``augment`` is None; 0 is off.
+        scale: range of the random resized crop's area as a part of the frame's, or None for short-side jitter.
+        ratio: range of the random resized crop's width / height.
+        jitter_scales: range of the short side in pixels where ``scale`` is None.
+        flip: whether to flip at all; not where left and right matter.
+
+    Raises:
+        UserError: a range that is empty or does not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        crop_size: int,
+        augment: RandAugment | None,
+        color_jitter: float = 0.0,
+        scale: tuple[float, float] | None = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        jitter_scales: tuple[int, int] = (256, 320),
+        flip: bool = True,
+    ) -> None:
+        _check_ranges(crop_size, scale, ratio, jitter_scales)
+        self.crop_size = crop_size
+        self.augment = augment
+        self.color_jitter = color_jitter
+        self.scale = scale
+        self.ratio = ratio
+        self.jitter_scales = jitter_scales
+        self.flip = flip
+
+    def __call__(self, frames: Tensor, generator: np.random.Generator) -> Tensor:
+        """Return a uint8 clip ``(3, T, S, S)`` from uint8 frames ``(T, H, W, 3)``; all draws from ``generator``."""
+        if self.augment is not None:
+            frames = self.augment(frames, generator)
+        elif self.color_jitter > 0:
+            frames = color_jitter(frames, self.color_jitter, self.color_jitter, self.color_jitter, generator)
+        if self.scale is not None:
+            frames = spatial.random_resized_crop(frames, self.crop_size, self.scale, self.ratio, generator)
+        else:
+            frames = spatial.random_short_side(frames, *self.jitter_scales, generator)
+            frames = spatial.random_crop(frames, self.crop_size, generator)
+        if self.flip and generator.random() < 0.5:
+            frames = spatial.horizontal_flip(frames)
+        return to_clip(frames)
+
+
+class ViewTransform:
+    """The test pipeline of one video: distinct frames are resized once, then every view is a cut. Nothing is drawn.
+
+    Args:
+        crop_size: side S of a view and short side of the resized frames, in pixels.
+        crops: number of spatial views, >= 1.
+
+    Raises:
+        UserError: a size or number below 1.
+    """
+
+    def __init__(self, *, crop_size: int, crops: int) -> None:
+        if crop_size < 1:
+            raise UserError(f"test crop size {crop_size} (DATA.TEST_CROP_SIZE) must be at least 1 pixel")
+        if crops < 1:
+            raise UserError(f"{crops} spatial views (TEST.NUM_SPATIAL_CROPS); there must be at least 1")
+        self.crop_size = crop_size
+        self.crops = crops
+
+    def resize(self, frames: Tensor) -> Tensor:
+        """Resize uint8 frames ``(T, H, W, 3)`` so that the short side is ``crop_size``; ``(T, H', W', 3)``."""
+        return spatial.resize_short_side(frames, self.crop_size)
+
+    def __call__(self, resized: Tensor, crop: int) -> Tensor:
+        """Cut spatial view ``crop`` (0 to ``crops`` - 1) out of resized frames ``(T, H', W', 3)``.
+
+        Returns:
+            The view, a uint8 clip ``(3, T, S, S)``.
+        """
+        return to_clip(spatial.view_crop(resized, self.crop_size, crop, self.crops))
+
+
+def _check_ranges(
+    crop_size: int,
+    scale: tuple[float, float] | None,
+    ratio: tuple[float, float],
+    jitter_scales: tuple[int, int],
+) -> None:
+    if crop_size < 1:
+        raise UserError(f"training crop size {crop_size} (DATA.TRAIN_CROP_SIZE) must be at least 1 pixel")
+    if scale is not None and not 0 < scale[0] <= scale[1] <= 1:
+        raise UserError(
+            f"crop area range {tuple(scale)} (DATA.TRAIN_JITTER_SCALES_RELATIVE) must be low, high "
+            "with 0 < low <= high <= 1"
+        )
+    if scale is not None and not 0 < ratio[0] <= ratio[1]:
+        raise UserError(
+            f"crop aspect range {tuple(ratio)} (DATA.TRAIN_JITTER_ASPECT_RELATIVE) must be low, high "
+            "with 0 < low <= high"
+        )
+    if scale is None and not crop_size <= jitter_scales[0] <= jitter_scales[1]:
+        raise UserError(
+            f"short side range {tuple(jitter_scales)} (DATA.TRAIN_JITTER_SCALES) must be low, high "
+            f"with crop size {crop_size} (DATA.TRAIN_CROP_SIZE) <= low <= high"
+        )
