@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from uniformer_video.models.layers import (
+    Depthwise,
+    DropPath,
+    Mlp,
+    PatchEmbed,
+    Pointwise,
+    VolumeConv,
+    apply_to_volume,
+    to_grid,
+    to_volume,
+)
+
+
+def test_views_are_inverse_and_copy_nothing():
+    x = torch.randn(2, 3, 4, 5, 6)
+    volume = to_volume(x)
+    assert volume.shape == (2, 6, 3, 4, 5)
+    assert volume.is_contiguous(memory_format=torch.channels_last_3d)
+    assert volume.data_ptr() == x.data_ptr()
+    assert to_grid(volume).data_ptr() == x.data_ptr()
+    assert volume[1, 5, 2, 3, 4] == x[1, 2, 3, 4, 5]
+
+
+def test_to_grid_of_contiguous_volume_is_contiguous():
+    volume = torch.randn(2, 3, 4, 5, 6)
+    grid = to_grid(volume)
+    assert grid.is_contiguous()
+    assert torch.equal(grid, volume.movedim(1, -1))
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm3d(6), Depthwise(6, (3, 5, 5)), nn.Conv3d(6, 4, 2)])
+def test_apply_to_volume_is_the_layer_and_stays_contiguous(layer):
+    x = torch.randn(2, 3, 5, 5, 6)
+    layer.eval()
+    got = apply_to_volume(layer, x)
+    assert got.is_contiguous()
+    torch.testing.assert_close(got, layer(x.movedim(-1, 1).contiguous()).movedim(1, -1))
+
+
+def test_pointwise_is_a_1x1x1_convolution():
+    layer = Pointwise(6, 4)
+    assert layer.weight.shape == (4, 6, 1, 1, 1)
+    x = torch.randn(2, 3, 4, 5, 6)
+    wanted = F.conv3d(x.movedim(-1, 1), layer.weight, layer.bias).movedim(1, -1)
+    torch.testing.assert_close(layer(x), wanted)
+
+
+def test_pointwise_starts_as_a_convolution_does():
+    torch.manual_seed(3)
+    ours = Pointwise(6, 4)
+    torch.manual_seed(3)
+    assert torch.equal(ours.weight, nn.Conv3d(6, 4, 1).weight)
+
+
+@pytest.mark.parametrize("kernel", [(1, 1, 1), (3, 3, 3), (3, 5, 5), (5, 1, 7)])
+def test_depthwise_keeps_the_grid(kernel):
+    layer = Depthwise(4, kernel)
+    assert layer.weight.shape == (4, 1, *kernel)
+    assert layer(torch.randn(1, 4, 2, 9, 3)).shape == (1, 4, 2, 9, 3)
+
+
+def test_depthwise_refuses_an_even_kernel():
+    with pytest.raises(AssertionError, match=r"even kernel \(3, 4, 5\)"):
+        Depthwise(4, (3, 4, 5))
+
+
+def litter_memory_with_nan():
+    sizes = (8, 16, 24, 32, 64, 128, 256, 512, 1000, 2000, 5000, 9000, 20_000, 100_000)
+    return sum(torch.full((size,), float("nan")).numel() for size in sizes for _ in range(6))
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Depthwise(16, (3, 3, 3)),
+        lambda: Depthwise(16, (3, 5, 5)),
+        lambda: VolumeConv(16, 24, (3, 2, 2), (1, 2, 2), (1, 0, 0)),
+        lambda: VolumeConv(16, 24, (1, 2, 2), (1, 2, 2)),
+        lambda: VolumeConv(16, 24, (3, 4, 4), (2, 4, 4), (1, 0, 0), bias=False),
+    ],
+    ids=["dw333", "dw355", "322", "122", "344"],
+)
+def test_convolution_gradients_in_bf16_are_right(make, autocast):
+    """Catches oneDNN's reading of memory nobody wrote, see :class:`VolumeConv`."""
+    layer = make()
+    x = torch.randn(2, 2, 4, 4, 16).bfloat16().float()
+    out = apply_to_volume(layer, x)
+    upward = torch.randn(out.shape).bfloat16().float()
+    wanted = torch.autograd.grad(out, tuple(layer.parameters()), upward)
+    if not autocast:
+        layer, x = layer.bfloat16(), x.bfloat16()
+    for _ in range(5):
+        litter_memory_with_nan()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            out = apply_to_volume(layer, x)
+        assert out.dtype == torch.bfloat16
+        litter_memory_with_nan()
+        got = torch.autograd.grad(out, tuple(layer.parameters()), upward.bfloat16())
+        for gradient, reference in zip(got, wanted, strict=True):
+            assert (gradient.float() - reference).abs().max() < 1e-2 * reference.abs().max()
+
+
+def test_depthwise_scores_in_bf16_without_gradients():
+    layer = Depthwise(16, (3, 5, 5))
+    x = torch.randn(2, 2, 6, 6, 16)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        out = apply_to_volume(layer, x)
+    assert out.dtype == torch.bfloat16
+    assert (out.float() - apply_to_volume(layer, x)).abs().max() < 2e-2
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "grid", "wanted"),
+    [
+        ((3, 4, 4), (2, 4, 4), (8, 32, 32), (4, 8, 8)),
+        ((3, 4, 4), (2, 4, 4), (7, 35, 34), (4, 8, 8)),
+        ((3, 4, 4), (2, 4, 4), (1, 32, 36), (1, 8, 9)),
+        ((1, 2, 2), (1, 2, 2), (3, 7, 8), (3, 3, 4)),
+        ((3, 2, 2), (1, 2, 2), (3, 7, 8), (3, 3, 4)),
+    ],
+)
+def test_patch_embed_shapes(kernel, stride, grid, wanted):
+    layer = PatchEmbed(3, 6, kernel, stride)
+    assert layer(torch.randn(2, *grid, 3)).shape == (2, *wanted, 6)
+
+
+def test_patch_embed_normalises_over_channels():
+    layer = PatchEmbed(3, 64, (1, 2, 2), (1, 2, 2))
+    assert layer.norm.eps == 1e-5
+    out = layer(torch.randn(2, 3, 4, 4, 3))
+    torch.testing.assert_close(out.mean(-1), torch.zeros(2, 3, 2, 2), atol=1e-5, rtol=0)
+
+
+def test_drop_path_is_nothing_in_eval_or_at_rate_zero():
+    x = torch.randn(4, 3)
+    assert DropPath(0.5).eval()(x) is x
+    assert DropPath(0.0).train()(x) is x
+
+
+def test_drop_path_draws_whole_samples_and_keeps_the_mean():
+    torch.manual_seed(0)
+    out = DropPath(0.25).train()(torch.ones(4000, 2, 3))
+    per_sample = out.flatten(1)
+    assert torch.equal(per_sample.min(1).values, per_sample.max(1).values), "a sample is dropped or kept as one"
+    torch.testing.assert_close(per_sample.unique(), torch.tensor([0.0, 4 / 3]))
+    assert abs((per_sample[:, 0] == 0).float().mean() - 0.25) < 0.03
+    assert abs(out.mean() - 1) < 0.03
+
+
+def test_drop_path_keeps_the_dtype():
+    assert DropPath(0.5).train()(torch.ones(8, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_drop_path_says_its_rate():
+    assert repr(DropPath(0.1)) == "DropPath(rate=0.1)"
+
+
+@pytest.mark.parametrize("linear", [nn.Linear, Pointwise])
+def test_mlp_is_two_maps_around_exact_gelu(linear):
+    mlp = Mlp(3, 12, 0.0, linear)
+    x = torch.randn(2, 5, 3)
+    hidden = x @ mlp.fc1.weight.flatten(1).T + mlp.fc1.bias
+    hidden = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
+    torch.testing.assert_close(mlp(x), hidden @ mlp.fc2.weight.flatten(1).T + mlp.fc2.bias)
+
+
+def test_mlp_dropout_acts_in_training_only():
+    mlp = Mlp(8, 16, 0.5, nn.Linear)
+    x = torch.randn(4, 8)
+    mlp.train()
+    assert (mlp(x) == 0).any()
+    mlp.eval()
+    assert torch.equal(mlp(x), mlp(x))
+    assert not (mlp(x) == 0).any()

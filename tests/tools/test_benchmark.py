@@ -1,0 +1,266 @@
+"""The benchmark's command line, its timing and its plain network."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.fill import clip, fill
+from tests.models.plain import plain_uniformer
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "benchmark.py"
+TINY = [
+    "UNIFORMER.EMBED_DIM",
+    "[8,16,24,32]",
+    "UNIFORMER.DEPTH",
+    "[1,1,2,1]",
+    "UNIFORMER.HEAD_DIM",
+    "8",
+    "DATA.NUM_FRAMES",
+    "2",
+    "DATA.TRAIN_CROP_SIZE",
+    "32",
+    "MODEL.NUM_CLASSES",
+    "5",
+]
+
+
+def load_tool():
+    spec = importlib.util.spec_from_file_location("benchmark", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+benchmark = load_tool()
+import benchmark_model  # noqa: E402
+import benchmark_timing  # noqa: E402
+from benchmark_plain import PlainUniformer  # noqa: E402
+
+from uniformer_video.config import load_config  # noqa: E402
+from uniformer_video.runtime.errors import UserError  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def bench(*overrides, batch=2, precision="fp32"):
+    cfg = load_config(None, [*TINY, *overrides])
+    return benchmark_model.ModelBench(cfg, batch=batch, precision=precision, device=torch.device("cpu"))
+
+
+# ------------------------------------------------------------------------------------------------- command line
+
+
+def test_model_prints_and_writes_what_it_measured(tmp_path, capsys):
+    out = tmp_path / "new" / "times.json"
+    code = benchmark.main(["model", "--batch", "3", "--repeats", "2", "--threads", "1", "--json", str(out), *TINY])
+    text = capsys.readouterr().out
+    assert code == 0
+    first, second, same, forward, train = text.splitlines()
+    assert first.startswith("hardware: ") and first.endswith(f", 1 threads; torch {torch.__version__}")
+    assert second.startswith("Uniformer, 0.0") and second.endswith("M parameters, clips (3, 3, 2, 32, 32), fp32")
+    assert same.startswith("same logits (relative difference ") and ", same gradients (" in same
+    entries = json.loads(out.read_text())
+    assert [entry["name"] for entry in entries] == ["model.forward", "model.train_step"]
+    for line, entry in zip((forward, train), entries, strict=True):
+        assert set(entry) == {"name", "plain_s", "ours_s", "ratio"}
+        assert entry["plain_s"] > 0 and entry["ours_s"] > 0
+        assert entry["ratio"] == pytest.approx(entry["plain_s"] / entry["ours_s"])
+        assert line.startswith(entry["name"])
+        assert line.endswith(f"plain/ours {entry['ratio']:5.2f}")
+        assert f"{3 / entry['ours_s']:.2f} clips/s" in line
+    assert [p.name for p in out.parent.iterdir()] == ["times.json"]
+
+
+def test_short_options_and_settings_in_any_order(capsys):
+    arguments = [*TINY, "model", "--size", "33", "--frames", "3", "--classes", "4", "--repeats", "1"]
+    arguments.insert(0, arguments.pop(arguments.index("model")))
+    assert benchmark.main(arguments) == 0
+    assert "clips (2, 3, 3, 33, 33), fp32" in capsys.readouterr().out
+
+
+def test_bf16(capsys):
+    assert benchmark.main(["model", *TINY, "--precision", "bf16", "--repeats", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("bf16")
+
+
+def test_a_configuration_file(tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text(
+        "UNIFORMER: {EMBED_DIM: [8, 16, 24, 32], DEPTH: [1, 1, 1, 1], HEAD_DIM: 8, DROP_DEPTH_RATE: 0.2}\n"
+        "DATA: {NUM_FRAMES: 2, TRAIN_CROP_SIZE: 40}\n"
+    )
+    assert benchmark.main(["model", "--cfg", str(tmp_path / "a.yaml"), "--repeats", "1"]) == 0
+    assert "clips (2, 3, 2, 40, 40)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["modell"], "unknown measurement 'modell'; known: model"),
+        (["model", "--repeats", "0"], "--repeats must be 1 or more, got 0"),
+        (["model", "--threads", "0"], "--threads must be 1 or more, got 0"),
+        (["model", "--batch", "0"], "--batch must be 1 or more, got 0"),
+        (["model", "--json", "."], "--json '.' is a folder; name a file"),
+        (["model", *TINY, "--batch", "1"], "a batch norm cannot train on one position; set --batch 2 or more"),
+        (
+            ["model", *TINY, "UNIFORMER.DROPOUT_RATE", "0.1"],
+            "dropout makes the two sides' gradients differ; set UNIFORMER.DROPOUT_RATE 0",
+        ),
+        (
+            ["model", *TINY, "MODEL.DROPOUT_RATE", "0.1"],
+            "dropout makes the two sides' gradients differ; set MODEL.DROPOUT_RATE 0",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, capsys):
+    assert benchmark.main(arguments) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_missing_file_and_unknown_key_are_one_line(capsys):
+    for arguments, word in (
+        (["--cfg", "none.yaml"], "none.yaml"),
+        (["UNIFORMER.DEPHT", "[1,1,1,1]"], "UNIFORMER.DEPTH"),
+    ):
+        assert benchmark.main(["model", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and word in error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none(capsys):
+    assert benchmark.main(["model", "--device", "cuda"]) == 2
+    message = "error: --device cuda, but torch sees no CUDA device here; use --device cpu\n"
+    assert capsys.readouterr().err == message
+
+
+def test_help_names_the_measurements(capsys):
+    assert benchmark.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert "model    forward pass and training step" in text
+    assert "python tools/benchmark.py model --cfg" in text
+    assert benchmark.main([]) == 2
+
+
+def test_runs_as_a_program_from_any_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(TOOL), "model", *TINY, "--repeats", "1", "--threads", "1", "--json", "a.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(json.loads((tmp_path / "a.json").read_text())) == 2
+
+
+# ------------------------------------------------------------------------------------------------- timing
+
+
+def test_sides_take_turns_and_warm_up_does_not_count(monkeypatch):
+    clock, calls = [0.0], []
+    # Rounds by side; the first two are warm-up. Medians of the last three: plain 6, ours 3.
+    cost = {"ours": iter([90.0, 90.0, 3.0, 2.0, 4.0]), "plain": iter([80.0, 80.0, 5.0, 6.0, 70.0])}
+
+    def side(name):
+        calls.append(name)
+        clock[0] += next(cost[name])
+
+    monkeypatch.setattr(benchmark_timing.time, "perf_counter", lambda: clock[0])
+    waits = []
+    timing = benchmark_timing.time_alternating(
+        "x", lambda: side("plain"), lambda: side("ours"), repeats=3, synchronize=lambda: waits.append(len(calls))
+    )
+    assert timing == benchmark_timing.Timing("x", plain_s=6.0, ours_s=3.0, ratio=2.0)
+    assert calls == ["ours", "plain"] * 5
+    assert waits == [n for i in range(10) for n in (i, i + 1)], "before and after every call"
+
+
+def test_relative_difference():
+    difference = benchmark_timing.relative_difference
+    assert difference(torch.tensor([3.0, 5.0]), torch.tensor([3.0, 4.0])) == pytest.approx(0.2)
+    assert difference(torch.ones(3), torch.ones(3)) == 0
+    nan = difference(torch.tensor([float("nan")]), torch.ones(1))
+    assert nan != nan
+
+
+# ------------------------------------------------------------------------------------------------- model
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["UNIFORMER.SPLIT", "True"],
+        ["UNIFORMER.STD", "True"],
+        ["UNIFORMER.DROP_DEPTH_RATE", "0.5"],
+        ["UNIFORMER.QKV_BIAS", "False", "UNIFORMER.QKV_SCALE", "0.2"],
+        ["MODEL.USE_CHECKPOINT", "True", "MODEL.CHECKPOINT_NUM", "[1,1,2,1]", "UNIFORMER.DROP_DEPTH_RATE", "0.5"],
+    ],
+    ids=["joint", "split", "std", "drop path", "scale", "checkpoint"],
+)
+def test_both_sides_are_one_network(overrides):
+    both = bench(*overrides, batch=4)
+    state = fill(both.ours.state_dict())
+    both.ours.load_state_dict(state)
+    both.plain.load_state_dict(state)
+    line = both.check()
+    assert line.startswith("same logits (relative difference ")
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_plain_side_is_the_independent_reference(split):
+    options = {"depths": (1, 1, 2, 1), "head_dim": 8, "split": split}
+    model = PlainUniformer(
+        num_classes=5,
+        widths=(8, 16, 24, 32),
+        mlp_ratio=4,
+        local_kernel=(3, 5, 5),
+        std=False,
+        qkv_bias=True,
+        qk_scale=None,
+        drop_path_rate=0.0,
+        checkpoint_blocks=(0, 0, 0, 0),
+        **options,
+    ).eval()
+    model.load_state_dict(fill(model.state_dict()))
+    with torch.no_grad():
+        wanted, _ = plain_uniformer(clip((2, 3, 4, 48, 33)), model.state_dict(), **options)
+        torch.testing.assert_close(model(clip((2, 3, 4, 48, 33))), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("what", ["logits", "gradients"])
+def test_sides_that_differ_are_not_timed(what, monkeypatch):
+    both = bench()
+    if what == "logits":
+        torch.nn.init.ones_(both.plain.head.bias)
+    else:
+        backward = both.backward
+        monkeypatch.setattr(
+            both,
+            "backward",
+            lambda m: (backward(m), both.plain.head.weight.grad is None or both.plain.head.weight.grad.mul_(3)),
+        )
+    with pytest.raises(UserError, match=rf"^{what} of the two sides differ by \S+, more than \S+: not comparable$"):
+        both.check()
+
+
+def test_times_leave_both_sides_trained():
+    both = bench()
+    before = [m.head.weight.clone() for m in (both.ours, both.plain)]
+    forward, train = both.times(1)
+    assert (forward.name, train.name) == ("model.forward", "model.train_step")
+    for model, weight in zip((both.ours, both.plain), before, strict=True):
+        assert not torch.equal(model.head.weight, weight), "a training step moves the weights"
+    torch.testing.assert_close(both.ours.head.weight, both.plain.head.weight, rtol=1e-3, atol=1e-5)

@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Measure this toolkit against plain code that does the same, side by side in one process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parent
+for folder in (TOOLS, TOOLS.parent):  # works from a clone that is not installed
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+import torch  # noqa: E402
+from benchmark_model import MODEL  # noqa: E402
+
+from uniformer_video.runtime.cli import run_command  # noqa: E402
+from uniformer_video.runtime.errors import UserError  # noqa: E402
+from uniformer_video.runtime.paths import atomic_write, make_output_dir  # noqa: E402
+
+SUBCOMMANDS = {"model": MODEL}
+"""Measurements by name; a new one is a file beside this one and an entry here."""
+
+
+def usage() -> str:
+    """Return the help text of the tool."""
+    names = "\n".join(f"  {name:8} {command.help}" for name, command in SUBCOMMANDS.items())
+    return (
+        f"usage: benchmark.py NAME [options]\n\n{__doc__}\n\nmeasurements (benchmark.py NAME --help for options):\n"
+        f"{names}\n\nexample:\n  python tools/benchmark.py model --cfg configs/Kinetics/uniformer_s8x8.yaml --size 112"
+    )
+
+
+def run(name: str, arguments: Sequence[str]) -> int:
+    """Run one measurement and return the exit code 0.
+
+    Raises:
+        UserError: for an unknown name or arguments that cannot be used.
+    """
+    command = SUBCOMMANDS.get(name)
+    if command is None:
+        raise UserError(f"unknown measurement {name!r}; known: {', '.join(SUBCOMMANDS)}")
+    parser = argparse.ArgumentParser(prog=f"benchmark.py {name}", description=command.help)
+    command.add_arguments(parser)
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="rounds of which the median counts (default 5)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="torch's CPU threads (default: torch's choice)")
+    parser.add_argument("--json", metavar="FILE", help="write name, plain_s, ours_s and ratio of every measurement")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="settings that override the configuration")
+    args = parser.parse_intermixed_args(list(arguments))
+    for option in ("repeats", "threads"):
+        if getattr(args, option) is not None and getattr(args, option) < 1:
+            raise UserError(f"--{option} must be 1 or more, got {getattr(args, option)}")
+    if args.json:
+        if Path(args.json).is_dir():
+            raise UserError(f"--json {args.json!r} is a folder; name a file")
+        make_output_dir(Path(args.json).absolute().parent, key="--json")  # fail now, not after the measurement
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    timings = command.run(args)
+    if args.json:
+        with atomic_write(args.json) as file:
+            json.dump([asdict(timing) for timing in timings], file, indent=2)
+            file.write("\n")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code: 0, or 2 after one line on stderr for a mistake of the user."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    return run_command(lambda: run(arguments[0], arguments[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Multi-head self-attention over the tokens of a clip, and the one place where its kernel is chosen."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float, dropout: float = 0.0) -> Tensor:
+    """Return softmax(query key^T * scale) value, without ever holding the N x N weights where a kernel can avoid it.
+
+    Args:
+        query: (B, heads, N, head width), any floating dtype.
+        key: as ``query``.
+        value: as ``query``.
+        scale: factor on the products before the softmax.
+        dropout: probability in [0, 1) of dropping an attention weight.
+
+    Returns:
+        (B, heads, N, head width).
+    """
+    return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
+
+
+class Attention(nn.Module):
+    """Self-attention with one fused qkv projection.
+
+    Args:
+        channels: C, a multiple of ``heads``.
+        heads: number of heads.
+        qkv_bias: whether the fused projection has a bias.
+        scale: factor on the products before the softmax; None gives (C / heads) ** -0.5.
+        attention_dropout: dropout on the attention weights.
+        dropout: dropout after the output projection.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        *,
+        qkv_bias: bool = True,
+        scale: float | None = None,
+        attention_dropout: float = 0.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        assert channels % heads == 0, f"{channels} channels cannot be shared by {heads} heads"
+        self.heads = heads
+        self.scale = float(scale) if scale is not None else (channels // heads) ** -0.5
+        self.attention_dropout = attention_dropout
+        self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
+        self.proj = nn.Linear(channels, channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens (B, N, C) to (B, N, C); every token attends to all N."""
+        batch, count, channels = tokens.shape
+        # (B, N, 3, heads, width) -> three views (B, heads, N, width): no copy before the kernel.
+        qkv = self.qkv(tokens).view(batch, count, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)
+        dropout = self.attention_dropout if self.training else 0.0
+        mixed = attend(query, key, value, scale=self.scale, dropout=dropout)
+        return self.dropout(self.proj(mixed.transpose(1, 2).reshape(batch, count, channels)))
