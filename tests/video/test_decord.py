@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import uniformer_video.video.decord as module
+from tests.helpers import barcode_frames, moving_square, read_barcodes, write_video
+from uniformer_video.video.decord import DecordReader, _first_line, watched
+from uniformer_video.video.pyav import PyAVReader
+from uniformer_video.video.reader import DecodeError
+
+
+class Spy:
+    """Stands before decord's own reader and notes what is called."""
+
+    def __init__(self, inner) -> None:
+        self.inner, self.calls = inner, []
+
+    def __getattr__(self, name):
+        def call(*args):
+            self.calls.append((name, *args))
+            return getattr(self.inner, name)(*args)
+
+        return call
+
+
+@pytest.fixture
+def long_video(tmp_path):
+    """300 frames with a key frame every 130."""
+    return str(write_video(tmp_path / "long.mp4", barcode_frames(300), gop=130))
+
+
+def test_skips_stay_short_and_never_cross_a_key_frame(long_video):
+    with DecordReader(long_video) as reader:
+        reader._box[0] = spy = Spy(reader._box[0])
+        assert read_barcodes(reader.frames_at([280, 120])) == [280, 120]
+    assert spy.calls == [
+        ("skip_frames", 100),
+        ("skip_frames", 20),
+        ("next",),
+        ("skip_frames", 8),  # frames 121 to 128; a skip of 129 would arrive on the key frame, and that is a seek
+        ("next",),  # 129, decoded and dropped
+        ("skip_frames", 100),
+        ("skip_frames", 29),
+        ("next",),  # 259
+        ("skip_frames", 20),
+        ("next",),
+    ]
+
+
+def test_goes_on_from_where_it_is_and_reopens_to_go_back(long_video):
+    with DecordReader(long_video) as reader:
+        first = reader._box[0]
+        assert read_barcodes(reader.frames_at([5])) == [5]
+        assert read_barcodes(reader.frames_at([6, 40])) == [6, 40]
+        assert reader._box[0] is first
+        assert read_barcodes(reader.frames_at([40])) == [40]
+        assert reader._box[0] is not first
+
+
+def test_other_stream_is_refused(video):
+    with pytest.raises(DecodeError) as caught:
+        DecordReader(video("two.mp4"))
+    assert caught.value.cause == "decord would read another video stream than the first; 'pyav' reads the first"
+
+
+def test_codec_that_decord_lacks(video):
+    with pytest.raises(DecodeError, match="av1.mkv: decord: Check failed: .*cannot find video stream"):
+        DecordReader(video("av1.mkv"))
+
+
+@pytest.mark.timeout(30)
+def test_damaged_frame_is_an_error_and_the_reader_recovers(video):
+    with DecordReader(video("damaged.mp4")) as reader:
+        with pytest.raises(DecodeError, match="damaged.mp4: decord: .*Error sending packet"):
+            reader.frames_at([39])
+        assert read_barcodes(reader.frames_at([2])) == [2]
+
+
+def test_another_count_than_the_file_holds(video, monkeypatch):
+    index = module.index_video(video("plain.mp4"))
+    object.__setattr__(index, "packets", 41)
+    monkeypatch.setattr(module, "index_video", lambda path: index)
+    with pytest.raises(DecodeError, match="plain.mp4: decord finds 40 frames where the file holds 41$"):
+        DecordReader(video("plain.mp4"))
+
+
+def test_repeated_frames_are_an_error(video, monkeypatch):
+    """decord fills in for frames beyond the decoder's last one; its tolerance for that is none."""
+    index = module.index_video(video("edited.mp4"))
+    object.__setattr__(index, "num_frames", 40)  # five more than are shown
+    monkeypatch.setattr(module, "index_video", lambda path: index)
+    with DecordReader(video("edited.mp4")) as reader:
+        assert read_barcodes(reader.frames_at([34])) == [39]
+        with pytest.raises(DecodeError, match="edited.mp4: decord: .*duplicate frames"):
+            reader.frames_at([36])
+
+
+def test_frame_of_another_size(video):
+    with DecordReader(video("plain.mp4")) as reader:
+        reader.size = (48, 66)
+        with pytest.raises(DecodeError, match=r"frame 1 has the shape \(48, 64, 3\), not \(48, 66, 3\)$"):
+            reader.frames_at([1])
+
+
+@pytest.mark.parametrize("width", [16, 32, 48, 64])
+def test_narrow_frames_have_three_channels(tmp_path, width):
+    """decord hands out padded rows as four channels at some widths."""
+    frames = moving_square(5, 48, width)
+    path = str(write_video(tmp_path / "narrow.mp4", frames))
+    with DecordReader(path) as reader, PyAVReader(path) as other:
+        assert reader.size == (48, width)
+        assert reader.frames_at([4, 1, 2]).equal(other.frames_at([4, 1, 2]))
+
+
+# The watch
+
+
+def test_watched_returns_and_raises_what_the_work_does():
+    assert watched("x", lambda progress: 42) == 42
+    with pytest.raises(KeyError, match="gone"):
+        watched("x", lambda progress: {}["gone"])
+
+
+def test_watched_gives_up_without_progress(monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_STUCK", [])
+    release, kept = threading.Event(), object()
+    with pytest.raises(DecodeError, match="^x.mp4: decord made no progress for 0.05 seconds; the file is given up$"):
+        watched("x.mp4", lambda progress: release.wait(), keep_if_stuck=kept)
+    assert len(module._STUCK) == 1
+    assert module._STUCK[0] is kept
+    release.set()
+
+
+def test_late_work_is_stopped_at_its_next_step(monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_STUCK", [])
+    release, ended, steps = threading.Event(), threading.Event(), []
+
+    def work(progress):
+        try:
+            release.wait()
+            progress()
+            steps.append("went on")
+        finally:
+            ended.set()
+
+    with pytest.raises(DecodeError, match="made no progress"):
+        watched("x.mp4", work)
+    release.set()
+    assert ended.wait(10)
+    assert steps == []
+
+
+def test_watched_waits_as_long_as_there_is_progress(monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
+
+    def work(progress):
+        for _ in range(12):
+            threading.Event().wait(0.1)
+            progress()
+        return "done"
+
+    assert watched("x.mp4", work) == "done"
+
+
+def test_a_stuck_reader_raises_and_can_be_closed(video, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_STUCK", [])
+    release = threading.Event()
+    reader = DecordReader(video("plain.mp4"))
+    inner, reader._step_to = reader._step_to, lambda *_: release.wait()
+    stuck = reader._box
+    with pytest.raises(DecodeError, match="made no progress"):
+        reader.frames_at([3])
+    assert module._STUCK[0] is stuck
+    reader._step_to = inner
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 30.0)
+    assert read_barcodes(reader.frames_at([3])) == [3]  # a new one is opened
+    reader.close()
+    release.set()
+
+
+def test_messages_are_freed_of_their_surroundings():
+    text = "[07:54:49] /a/b.cc:292: [07:54:49] /a/c.cc:218: Check failed: x >= 0 Thread worker.\n\nStack trace:\n 1"
+    assert _first_line(RuntimeError(text)) == "Check failed: x >= 0 Thread worker."
+    assert _first_line(StopIteration()) == "StopIteration"

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from types import SimpleNamespace
+
+import pytest
+
+from tests.video.conftest import COUNT, PTS
+from uniformer_video.video.index import _frame_rate, index_video
+from uniformer_video.video.reader import DecodeError
+
+
+def test_plain_mp4(video):
+    index = index_video(video("plain.mp4"))
+    # An mp4 of 25 frames a second has 12800 ticks a second here: 512 a frame.
+    assert index.times == [512 * i for i in range(COUNT)]
+    assert index.keys == [5120 * i for i in range(4)]
+    assert index.key_packets == [0, 10, 20, 30]
+    assert (index.packets, index.num_frames, index.fps) == (COUNT, COUNT, 25.0)
+    assert (index.stored_size, index.size, index.rotation) == ((48, 64), (48, 64), 0)
+    assert (index.stream, index.is_best) == (0, True)
+
+
+def test_key_of(video):
+    index = index_video(video("plain.mp4"))
+    assert [index.key_of(frame) for frame in (0, 9, 10, 39)] == [0, 0, 1, 3]
+
+
+def test_open_group_of_pictures_has_keys_after_their_leading_frames(video):
+    index = index_video(video("opengop.mp4"))
+    # With leading B-frames, a key frame is stored before frames that are shown before it.
+    shown = [index.times.index(key) for key in index.keys]
+    assert shown[0] == 0
+    assert any(number > packet for number, packet in zip(shown, index.key_packets, strict=True))
+    for number, key in zip(shown[1:], range(1, len(shown)), strict=False):
+        assert index.key_of(number - 1) == key - 1
+        assert index.key_of(number) == key
+
+
+def test_edit_list_hides_frames(video):
+    index = index_video(video("edited.mp4"))
+    assert (index.packets, index.num_frames) == (COUNT, COUNT - 5)
+    # The first key frame is cut away: the first frames shown have none of their own.
+    assert index.key_of(0) == -1
+    assert len(index.keys) == 3
+
+
+def test_hidden_vp8_frames_are_not_counted(video):
+    index = index_video(video("hidden.webm"))
+    assert (index.packets, index.num_frames) == (COUNT, COUNT - 2)
+
+
+def test_matroska_has_no_count_in_its_header(video):
+    import av
+
+    with av.open(video("nocount.mkv")) as container:
+        assert container.streams.video[0].frames == 0
+    assert index_video(video("nocount.mkv")).num_frames == COUNT
+
+
+def test_variable_frame_rate(video):
+    index = index_video(video("variable.mkv"))
+    assert index.times == PTS
+    assert index.num_frames == len(PTS)
+
+
+@pytest.mark.parametrize("name", ["mpeg4.avi", "stream.ts"])
+def test_time_stamps_of_some_containers_are_not_trusted(video, name):
+    index = index_video(video(name))
+    assert (index.times, index.keys, index.num_frames) == ([], [], COUNT)
+
+
+def test_first_of_two_streams(video):
+    index = index_video(video("two.mp4"))
+    assert (index.stream, index.is_best, index.num_frames, index.size) == (0, False, 12, (24, 32))
+
+
+def rates(average=None, guessed=None, time_base=Fraction(1, 1000)):
+    return SimpleNamespace(average_rate=average, guessed_rate=guessed, time_base=time_base)
+
+
+def test_frame_rate_from_what_the_file_says():
+    assert _frame_rate(rates(Fraction(30000, 1001), Fraction(25)), []) == 30000 / 1001
+    assert _frame_rate(rates(None, Fraction(24)), []) == 24.0
+    assert _frame_rate(rates(Fraction(0), Fraction(24)), []) == 24.0
+
+
+def test_frame_rate_from_the_time_stamps():
+    # five frames in 1000 milliseconds: four steps of a quarter second
+    assert _frame_rate(rates(), [0, 250, 1000, 500, 750, None]) == 4.0
+
+
+def test_frame_rate_of_a_single_frame():
+    assert _frame_rate(rates(), [0]) == 25.0
+    assert _frame_rate(rates(), [None, None]) == 25.0
+
+
+CAUSES = {
+    "empty.mp4": "the file is empty",
+    "text.mp4": "not a video file, or cut off or damaged so that it cannot be opened",
+    "noindex.mp4": "not a video file, or cut off or damaged so that it cannot be opened",
+    "damagedhead.mp4": "not a video file, or cut off or damaged so that it cannot be opened",
+    "audio.m4a": "the file has no video stream",
+    "cover.m4a": "the file has no video stream",
+}
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_causes(video, name):
+    with pytest.raises(DecodeError) as caught:
+        index_video(video(name))
+    assert (caught.value.path, caught.value.cause) == (video(name), CAUSES[name])
+
+
+@pytest.mark.parametrize("name", ["cut.mp4", "cut.avi"])
+def test_cut_file(video, name):
+    with pytest.raises(DecodeError, match=r": the file breaks off or is damaged: \d+ whole packets of \d+$"):
+        index_video(video(name))
+
+
+def test_cut_matroska(video):
+    size = os.path.getsize(video("cut.mkv"))
+    with pytest.raises(DecodeError, match=rf": the file breaks off: {size} bytes of \d+$"):
+        index_video(video("cut.mkv"))
+
+
+def test_damaged_matroska(video):
+    with pytest.raises(DecodeError, match=r": damaged at byte \d+$"):
+        index_video(video("damaged.mkv"))
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(DecodeError, match="none.mp4: No such file or directory$"):
+        index_video(str(tmp_path / "none.mp4"))
+    with pytest.raises(DecodeError, match="[Ii]s a directory$"):
+        index_video(str(tmp_path))

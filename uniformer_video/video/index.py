@@ -1,0 +1,190 @@
+"""What is in a video file, found by reading all its packets but decoding only the first frame.
+
+Both readers start here, so they agree on the frame count, the frame rate, the size, the rotation, and on which files
+are refused.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from uniformer_video.video.matroska import matroska_fault
+from uniformer_video.video.reader import DecodeError
+
+# Containers whose time stamps name the frames: FFmpeg hands them through from the packet to the decoded frame.
+# Elsewhere (AVI, MPEG streams) they are guessed, and frames can only be counted.
+_TIMED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """What a video file holds.
+
+    Attributes:
+        path: the file.
+        stream: number of the video stream read, within the file.
+        is_best: whether FFmpeg itself would choose this stream.
+        packets: number of packets of that stream.
+        num_frames: frames shown: packets less those an edit list cuts away and those a codec hides.
+        fps: average frames each second.
+        rotation: quarter turns counter-clockwise that set the stored picture upright, 0 to 3.
+        stored_size: (height, width) before that rotation.
+        times: time stamp of every frame in presentation order, in the stream's units; empty where the file's time
+            stamps do not name its frames.
+        keys: time stamps of the key frames among ``times``, rising.
+        key_packets: number of each of these key frames' packets, in file order.
+    """
+
+    path: str
+    stream: int
+    is_best: bool
+    packets: int
+    num_frames: int
+    fps: float
+    rotation: int
+    stored_size: tuple[int, int]
+    times: list[int] = field(repr=False)
+    keys: list[int] = field(repr=False)
+    key_packets: list[int] = field(repr=False)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width), upright."""
+        height, width = self.stored_size
+        return (width, height) if self.rotation % 2 else (height, width)
+
+    def key_of(self, frame: int) -> int:
+        """Return the number (in ``keys``) of the last key frame shown not after ``frame``, -1 where there is none."""
+        return bisect_right(self.keys, self.times[frame]) - 1
+
+
+@dataclass
+class _Packets:
+    """The packets of one stream as they are met."""
+
+    count: int = 0
+    corrupt: int = 0
+    times: list[int | None] = field(default_factory=list)
+    keys: list[tuple[int, int]] = field(default_factory=list)
+    first_frame: VideoFrame | None = None
+
+
+def open_container(path: str) -> InputContainer:
+    """Open ``path`` with FFmpeg.
+
+    Raises:
+        DecodeError: no such file, a folder, empty, no video container.
+    """
+    try:
+        if "://" not in path and os.stat(path).st_size == 0:
+            raise DecodeError(path, "the file is empty")
+        # A title in an old encoding is no reason to refuse a video.
+        return av.open(path, metadata_errors="replace")
+    except (av.error.InvalidDataError, av.error.EOFError):
+        raise DecodeError(path, "not a video file, or cut off or damaged so that it cannot be opened") from None
+    except (av.error.FFmpegError, OSError) as error:
+        raise DecodeError(path, error.strerror or str(error)) from None
+
+
+def video_stream(container: InputContainer, path: str) -> VideoStream:
+    """Return the first video stream that is not a cover picture.
+
+    Raises:
+        DecodeError: there is none, or FFmpeg has no decoder for it.
+    """
+    cover = av.stream.Disposition.attached_pic
+    for stream in container.streams.video:
+        if not stream.disposition & cover:
+            if stream.codec_context is None:
+                raise DecodeError(path, "no decoder for its video stream")
+            return stream
+    raise DecodeError(path, "the file has no video stream")
+
+
+def index_video(path: str) -> VideoIndex:
+    """Read all packets of a file's video stream and decode its first frame.
+
+    Raises:
+        DecodeError: the file cannot be opened, has no video stream, breaks off, or its first frame cannot be decoded.
+    """
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        is_matroska = container.format.name == "matroska,webm"
+        fault = matroska_fault(path) if is_matroska and "://" not in path else None
+        if fault:
+            raise DecodeError(path, fault)
+        packets = _read_packets(container, stream, path)
+        promised = sum(1 for entry in stream.index_entries if entry.size > 0)
+        if packets.corrupt or packets.count < promised:
+            whole = packets.count - packets.corrupt
+            total = f" of {promised}" if promised > whole else ""
+            raise DecodeError(path, f"the file breaks off or is damaged: {whole} whole packets{total}")
+        if packets.first_frame is None:
+            raise DecodeError(path, "its video stream holds no frame that can be decoded")
+        timed = container.format.name in _TIMED_FORMATS
+        return _finish(path, container, stream, packets, timed)
+
+
+def _read_packets(container: InputContainer, stream: VideoStream, path: str) -> _Packets:
+    found = _Packets()
+    hides_frames = stream.codec_context.name in ("vp8", "libvpx")
+    try:
+        for packet in container.demux(stream):
+            if found.first_frame is None:
+                found.first_frame = next(iter(packet.decode()), None)
+            if not packet.size:
+                continue
+            # Bit 4 of a VP8 frame is show_frame (RFC 6386, section 9.1); other codecs show one frame for each packet.
+            hidden = hides_frames and not bytes(packet)[0] & 0x10
+            if not (packet.is_discard or hidden):
+                found.times.append(packet.pts)
+                if packet.is_keyframe and packet.pts is not None:
+                    found.keys.append((packet.pts, found.count))
+            found.count += 1
+            found.corrupt += packet.is_corrupt
+    except (av.error.FFmpegError, OSError) as error:
+        raise DecodeError(path, f"the file cannot be read after packet {found.count}: {error.strerror}") from None
+    return found
+
+
+def _finish(path: str, container: InputContainer, stream: VideoStream, packets: _Packets, timed: bool) -> VideoIndex:
+    frame = packets.first_frame
+    times: list[int] = []
+    if timed and None not in packets.times and len(set(packets.times)) == len(packets.times):
+        times = sorted(packets.times)
+    keys = sorted(packets.keys) if times else []
+    if not packets.times:
+        raise DecodeError(path, "its video stream shows no frame")
+    quarters = frame.rotation / 90
+    return VideoIndex(
+        path=path,
+        stream=stream.index,
+        is_best=container.streams.best("video") is stream,
+        packets=packets.count,
+        num_frames=len(packets.times),
+        fps=_frame_rate(stream, packets.times),
+        # As decord and most players: a matrix that is no quarter turn is left alone.
+        rotation=int(quarters) % 4 if quarters.is_integer() else 0,
+        stored_size=(frame.height, frame.width),
+        times=times,
+        keys=[key for key, _ in keys],
+        key_packets=[number for _, number in keys],
+    )
+
+
+def _frame_rate(stream: VideoStream, times: list[int | None]) -> float:
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate:
+            return float(rate)
+    known = np.array([time for time in times if time is not None], np.int64)
+    if len(known) > 1 and np.ptp(known) > 0 and stream.time_base:
+        return float((len(known) - 1) / (int(np.ptp(known)) * stream.time_base))
+    return 25.0  # FFmpeg's own assumption where a file says nothing and shows a single frame

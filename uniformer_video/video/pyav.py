@@ -1,0 +1,199 @@
+"""Reading videos with PyAV (FFmpeg): exact frames, one pass, a seek where it saves decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import av
+import numpy as np
+import torch
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from uniformer_video.video.index import VideoIndex, index_video, open_container, video_stream
+from uniformer_video.video.reader import DecodeError, ReaderBase
+
+# A seek costs about as much as decoding a few frames (it empties the decoder), so a smaller saving is not worth one.
+_WORTHWHILE_SKIP = 16
+
+
+class _PassError(Exception):
+    """One pass through the file did not give a wanted frame; the text says why."""
+
+
+class _NotTimed(Exception):
+    """A decoded frame has a time stamp that no packet announced."""
+
+
+class PyAVReader(ReaderBase):
+    """A :class:`~uniformer_video.video.reader.VideoReader` on PyAV.
+
+    Frames are known by their time stamps (mp4, mov, mkv, webm) or, where a container's time stamps mean little (avi,
+    MPEG streams), counted from the start. A frame that the decoder marks as damaged, one it drops, and all that build
+    on it up to the next key frame, are not given out. (Damaged bytes that happen to be valid code show no error to any
+    decoder.)
+
+    RGB conversion is swscale's fast path without accurate rounding, which is what decord 0.6 does: the pixels are the
+    same to the bit for 8-bit 4:2:0 video of even height.
+
+    Args:
+        path: the file.
+        threads: decoding threads. 1 is right in a data loader with several workers.
+
+    Raises:
+        DecodeError: the file cannot be read.
+    """
+
+    def __init__(self, path: str, threads: int = 1) -> None:
+        self.path = str(path)
+        self._threads = threads
+        self._index: VideoIndex = index_video(self.path)
+        self.num_frames, self.fps, self.size = self._index.num_frames, self._index.fps, self._index.size
+        self._timed = bool(self._index.times)
+        self._number = {time: number for number, time in enumerate(self._index.times)}
+        self._reformatter = VideoReformatter()
+        self._container: av.container.InputContainer | None = None
+
+    def close(self) -> None:
+        """Release the file. May be called twice."""
+        super().close()
+        self._release()
+
+    def frames_at(self, indices: Sequence[int]) -> torch.Tensor:
+        """See :meth:`uniformer_video.video.reader.VideoReader.frames_at`."""
+        places = self._places(indices)
+        frames = np.empty((sum(map(len, places.values())), *self.size, 3), np.uint8)
+
+        def keep(number: int, frame: VideoFrame) -> None:
+            first, *others = places[number]
+            frames[first] = self._upright_rgb(frame)
+            for position in others:
+                frames[position] = frames[first]
+
+        try:
+            self._decode(list(places), keep)
+        except _NotTimed:
+            self._timed = False
+            self._decode(list(places), keep)
+        return torch.from_numpy(frames)
+
+    def _decode(self, wanted: list[int], keep: Callable[[int, VideoFrame], None]) -> None:
+        for key, run in self._runs(wanted):
+            try:
+                self._pass(run, key, keep)
+            except _PassError as error:
+                if key < 0:
+                    raise DecodeError(self.path, str(error)) from None
+                try:  # The container's key frame may be none (a seek into open material): from the start, then.
+                    self._pass(run, -1, keep)
+                except _PassError as again:
+                    raise DecodeError(self.path, str(again)) from None
+
+    def _runs(self, wanted: list[int]) -> Iterator[tuple[int, list[int]]]:
+        """Cut rising ``wanted`` into runs, each with the key frame to start from (-1: the start of the file)."""
+        if not self._timed:
+            if wanted:
+                yield -1, wanted
+            return
+        packets = self._index.key_packets
+        run: list[int] = []
+        start, reached = -1, 0
+        for number in wanted:
+            key = self._index.key_of(number)
+            # A frame is decoded about as late as it is shown; the first packet counts as reached.
+            if key >= 0 and packets[key] - reached >= _WORTHWHILE_SKIP:
+                if run:
+                    yield start, run
+                start, run = key, []
+            run.append(number)
+            reached = max(number, packets[key] if key >= 0 else 0)
+        if run:
+            yield start, run
+
+    def _pass(self, wanted: list[int], key: int, keep: Callable[[int, VideoFrame], None]) -> None:
+        """Decode from a key frame up to the last of ``wanted``, handing each wanted frame to ``keep``.
+
+        Raises:
+            _PassError: a wanted frame did not come, or came damaged.
+            _NotTimed: the file's time stamps do not name its frames after all.
+        """
+        left = iter(wanted)
+        due = next(left)
+        expected = 0 if key < 0 else self._number[self._index.keys[key]]
+        damage = ""
+        for frame in self._decoded(key):
+            if isinstance(frame, str):
+                if not self._timed:  # The count is lost with the frame.
+                    raise _PassError(f"frame {due} of {self.num_frames} cannot be decoded: {frame}")
+                damage = frame
+                continue
+            number = self._number_of(frame, expected)
+            damage = self._damage(frame, number, expected, damage)
+            expected = number + 1
+            if number >= due:
+                if number > due or damage:
+                    raise _PassError(f"frame {due} of {self.num_frames} cannot be decoded: {damage or 'it is missing'}")
+                keep(number, frame)
+                due = next(left, -1)
+                if due < 0:
+                    return
+        raise _PassError(f"frame {due} of {self.num_frames} cannot be decoded: {damage or 'the video ends before it'}")
+
+    def _number_of(self, frame: VideoFrame, expected: int) -> int:
+        if not self._timed:
+            return expected
+        number = self._number.get(frame.pts)
+        if number is None:
+            raise _NotTimed
+        return number
+
+    @staticmethod
+    def _damage(frame: VideoFrame, number: int, expected: int, before: str) -> str:
+        """Return what spoils this frame ("" for nothing): its own damage, or that of a frame it builds on."""
+        if frame.is_corrupt:
+            return f"the data of frame {number} is damaged"
+        if frame.key_frame:
+            return ""
+        return before or (f"frame {expected} is missing" if number > expected else "")
+
+    def _decoded(self, key: int) -> Iterator[VideoFrame | str]:
+        """Yield the decoded frames from key frame ``key`` on; the text of an error in place of a frame that failed."""
+        container, stream = self._at(key)
+        try:
+            for number, packet in enumerate(container.demux(stream)):
+                if number == 0 and key >= 0 and packet.pts != self._index.keys[key]:
+                    raise _PassError("the seek did not reach its key frame")
+                try:
+                    yield from packet.decode()
+                except av.error.InvalidDataError:
+                    yield "its data is damaged"
+        except (av.error.FFmpegError, OSError) as error:
+            raise _PassError(f"reading failed: {error.strerror}") from None
+
+    def _at(self, key: int) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
+        """Return the container placed before key frame ``key``, or at its start."""
+        # Not every container can seek to its start, and those that can may land after leading packets: open it anew.
+        if key < 0:
+            self._release()
+        if self._container is None:
+            self._container = open_container(self.path)
+            stream = video_stream(self._container, self.path)
+            stream.codec_context.thread_count = self._threads
+        stream = self._container.streams[self._index.stream]
+        if key >= 0:
+            self._container.seek(self._index.keys[key], stream=stream)
+        return self._container, stream
+
+    def _release(self) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def _upright_rgb(self, frame: VideoFrame) -> np.ndarray:
+        height, width = self._index.stored_size
+        picture = self._reformatter.reformat(
+            frame, width, height, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1
+        )
+        plane = picture.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
+        return np.rot90(rows.reshape(height, width, 3), self._index.rotation)
