@@ -1,0 +1,138 @@
+"""Keys of the data path: DATA, AUG, MIXUP, DATA_LOADER."""
+
+from uniformer_video.config.kinds import Bool, Choice, Int, Key, List, Number, OrWord, Text
+
+DATA_KEYS = (
+    Key("DATA.PATH_TO_DATA_DIR", "", Text(), "Folder that holds train.csv, val.csv and test.csv (`path label` lines)."),
+    Key(
+        "DATA.PATH_PREFIX",
+        "",
+        Text(),
+        "Folder put in front of relative paths of the lists. Empty: the folder of the list, or the working directory "
+        "when the first path of the list exists only there.",
+    ),
+    Key(
+        "DATA.PATH_LABEL_SEPARATOR",
+        " ",
+        Text(),
+        "What stands between path and label in a list. The last one on a line counts, so paths may contain it.",
+    ),
+    Key("DATA.NUM_FRAMES", 8, Int(1), "Frames in a clip, as the network sees it.", "frames"),
+    Key("DATA.SAMPLING_RATE", 8, Int(1), "Distance between two frames of a clip in the video.", "source frames"),
+    Key(
+        "DATA.USE_OFFSET_SAMPLING",
+        True,
+        Bool(),
+        "Test clips from the first to the last possible start (True), or at equal fractions of the free length "
+        "(False).",
+    ),
+    Key(
+        "DATA.TRAIN_JITTER_SCALES",
+        [256, 320],
+        List(Int(1), 2),
+        "Range of the short side before a random crop, used when AUG.ENABLE is False or "
+        "DATA.TRAIN_JITTER_SCALES_RELATIVE is empty.",
+        "pixels",
+    ),
+    Key(
+        "DATA.TRAIN_JITTER_SCALES_RELATIVE",
+        [0.08, 1.0],
+        List(Number(0, 1)),
+        "Area range of the random resized crop as a share of the frame. Empty: short-side jitter and random crop.",
+        "share of the frame's area",
+    ),
+    Key(
+        "DATA.TRAIN_JITTER_ASPECT_RELATIVE",
+        [0.75, 1.3333],
+        List(Number(0.01, 100), 2),
+        "Range of width / height of the random resized crop.",
+        "ratio",
+    ),
+    Key("DATA.TRAIN_CROP_SIZE", 224, Int(32), "Side of a training clip.", "pixels"),
+    Key("DATA.TEST_CROP_SIZE", 224, Int(32), "Side of a validation or test clip.", "pixels"),
+    Key(
+        "DATA.RANDOM_FLIP",
+        True,
+        Bool(),
+        "Mirror half of the training clips. Set False where left and right make a class, as in Something-Something.",
+    ),
+    Key("DATA.MEAN", [0.45, 0.45, 0.45], List(Number(), 3), "Subtracted from pixels in [0, 1], for R, G, B."),
+    Key("DATA.STD", [0.225, 0.225, 0.225], List(Number(1e-6), 3), "Pixels are divided by it, for R, G, B."),
+    Key("DATA.DECODING_BACKEND", "pyav", Choice(("pyav", "decord")), "Library that decodes videos."),
+)
+
+AUG_KEYS = (
+    Key(
+        "AUG.ENABLE",
+        False,
+        Bool(),
+        "The published augmentation: RandAugment or colour jitter, random resized crop, random erasing. "
+        "False: short-side jitter, random crop and flip alone.",
+    ),
+    Key(
+        "AUG.NUM_SAMPLE",
+        1,
+        Int(1),
+        "Augmented clips made from each decoded training video (repeated augmentation). The network sees "
+        "TRAIN.BATCH_SIZE times as many clips in a step.",
+        "clips",
+    ),
+    Key(
+        "AUG.AA_TYPE",
+        "rand-m7-n4-mstd0.5-inc1",
+        Text(),
+        "RandAugment in timm's notation: m magnitude (0-10), n operations, mstd magnitude noise, inc1 increasing "
+        "variants. One draw for all frames of a clip. Empty: none.",
+    ),
+    Key(
+        "AUG.COLOR_JITTER",
+        0.4,
+        Number(0),
+        "Strength of brightness, contrast and saturation jitter, factors in [1 - x, 1 + x]. As in timm it is used only "
+        "where AUG.AA_TYPE is empty.",
+    ),
+    Key(
+        "AUG.INTERPOLATION",
+        "bicubic",
+        Choice(("bilinear", "bicubic", "nearest", "random")),
+        "Interpolation of RandAugment's rotations, shears and shifts.",
+    ),
+    Key("AUG.RE_PROB", 0.25, Number(0, 1), "Probability that a clip has a box erased.", "probability"),
+    Key(
+        "AUG.RE_MODE",
+        "pixel",
+        Choice(("pixel", "rand", "const")),
+        "What fills an erased box: normal noise for each pixel, one normal colour, or zeros (the mean colour).",
+    ),
+    Key("AUG.RE_COUNT", 1, Int(1), "Most boxes erased in a clip.", "boxes"),
+)
+
+MIXUP_KEYS = (
+    Key(
+        "MIXUP.ENABLE", False, Bool(), "Mix pairs of clips and their labels. Needs MODEL.LOSS_FUNC soft_cross_entropy."
+    ),
+    Key("MIXUP.ALPHA", 0.8, Number(0), "Mixup: the weight of a pair is drawn from Beta(alpha, alpha). 0: no mixup."),
+    Key("MIXUP.CUTMIX_ALPHA", 1.0, Number(0), "Cutmix: the area kept is drawn from Beta(alpha, alpha). 0: no cutmix."),
+    Key("MIXUP.PROB", 1.0, Number(0, 1), "Probability that a batch is mixed at all.", "probability"),
+    Key("MIXUP.SWITCH_PROB", 0.5, Number(0, 1), "Probability of cutmix where both are on.", "probability"),
+    Key(
+        "MIXUP.LABEL_SMOOTH_VALUE",
+        0.1,
+        Number(0, 0.999),
+        "Label smoothing of soft_cross_entropy, with or without MIXUP.ENABLE: this share of the weight is spread over "
+        "all classes.",
+    ),
+)
+
+LOADER_KEYS = (
+    Key(
+        "DATA_LOADER.NUM_WORKERS",
+        "auto",
+        OrWord("auto", Int(0)),
+        "Processes that decode videos, for each training process. auto: the cores of this machine shared among its "
+        "training processes, at most 16. 0: decode in the training process itself. No setting changes any sample.",
+        "processes",
+    ),
+    Key("DATA_LOADER.PIN_MEMORY", True, Bool(), "Page-locked batches for faster copies to a GPU (ignored on a CPU)."),
+    Key("DATA_LOADER.PREFETCH_FACTOR", 2, Int(1), "Batches each worker makes in advance.", "batches"),
+)

@@ -1,0 +1,112 @@
+"""Keys of a run: TRAIN, TEST, TENSORBOARD and those without a section."""
+
+from uniformer_video.config.kinds import Bool, Choice, Int, Key, Text
+
+TRAIN_KEYS = (
+    Key("TRAIN.ENABLE", True, Bool(), "Train."),
+    Key("TRAIN.DATASET", "kinetics", Text(), "Data set for training and validation, by its name in the registry."),
+    Key(
+        "TRAIN.BATCH_SIZE",
+        32,
+        Int(1),
+        "Videos in one step, on all processes together; each gives AUG.NUM_SAMPLE clips. A last incomplete batch of an "
+        "epoch is left out.",
+        "videos",
+    ),
+    Key("TRAIN.EVAL_PERIOD", 1, Int(1), "Validate after every so many epochs, and after the last.", "epochs"),
+    Key("TRAIN.CHECKPOINT_PERIOD", 1, Int(1), "Save after every so many epochs, and after the last.", "epochs"),
+    Key(
+        "TRAIN.AUTO_RESUME",
+        True,
+        Bool(),
+        "Go on from the newest checkpoint in OUTPUT_DIR/checkpoints, if there is one.",
+    ),
+    Key(
+        "TRAIN.CHECKPOINT_FILE_PATH",
+        "",
+        Text(),
+        "Weights to start from: an image or video network. A head of another size starts anew, named in the log; "
+        "anything else that does not fit stops the run. Empty: random weights.",
+    ),
+    Key(
+        "TRAIN.CHECKPOINT_INFLATE",
+        "",
+        Choice(("", "average", "center", True, False)),
+        "How 2D weights of an image network become 3D: spread over time (average; True means the same) or at the "
+        "centre tap (center). Empty or False: 2D weights are refused. Weights that are 3D already are not changed.",
+    ),
+    Key(
+        "TRAIN.CHECKPOINT_EPOCH_RESET",
+        True,
+        Bool(),
+        "Start at epoch 0 with a new optimizer after TRAIN.CHECKPOINT_FILE_PATH. False: the file is a checkpoint of "
+        "this toolkit and training goes on from its epoch and optimizer.",
+    ),
+    Key(
+        "TRAIN.MIXED_PRECISION",
+        False,
+        Choice((False, True, "bf16", "fp16")),
+        "Automatic mixed precision in training, validation and test. True: bf16 where the hardware has it, else fp16. "
+        "fp16 needs a GPU.",
+    ),
+)
+
+TEST_KEYS = (
+    Key("TEST.ENABLE", True, Bool(), "Test, after training when that is on too."),
+    Key("TEST.DATASET", "kinetics", Text(), "Data set for the test, by its name in the registry."),
+    Key("TEST.BATCH_SIZE", 8, Int(1), "Views put through the network at a time, on all processes together.", "views"),
+    Key("TEST.NUM_ENSEMBLE_VIEWS", 4, Int(1), "Clips along the time of each video.", "clips"),
+    Key(
+        "TEST.NUM_SPATIAL_CROPS",
+        1,
+        Int(1),
+        "Crops of each clip: 1 is the centre, 3 are left, centre and right (top, centre and bottom of a tall video).",
+        "crops",
+    ),
+    Key("TEST.ENSEMBLE_METHOD", "sum", Choice(("sum", "max")), "How the scores of a video's views become one."),
+    Key(
+        "TEST.ENSEMBLE_SCORE",
+        "logits",
+        Choice(("logits", "softmax")),
+        "What is summed over views. Published numbers use logits.",
+    ),
+    Key(
+        "TEST.CHECKPOINT_FILE_PATH",
+        "",
+        Text(),
+        "Weights to test. Empty: the newest checkpoint in OUTPUT_DIR, else TRAIN.CHECKPOINT_FILE_PATH, else random "
+        "weights, which the log says.",
+    ),
+    Key(
+        "TEST.ALLOW_MISSING",
+        False,
+        Bool(),
+        "Exit code 0 although some test videos could not be read. They are listed and left out of the accuracy.",
+    ),
+)
+
+TENSORBOARD_KEYS = (
+    Key("TENSORBOARD.ENABLE", False, Bool(), "Write TensorBoard events (needs the extra `tensorboard`)."),
+    Key("TENSORBOARD.LOG_DIR", "", Text(), "Folder of the events; empty: OUTPUT_DIR/tensorboard."),
+)
+
+TOP_KEYS = (
+    Key("OUTPUT_DIR", "runs/default", Text(), "Folder for everything a run writes."),
+    Key(
+        "NUM_GPUS",
+        -1,
+        Int(-1),
+        "GPUs of this machine, one process for each. 0: the CPU. -1: all GPUs there are, or the CPU.",
+        "GPUs",
+    ),
+    Key("NUM_SHARDS", 1, Int(1), "Machines in the run (also --num_shards).", "machines"),
+    Key("SHARD_ID", 0, Int(0), "Number of this machine, from 0 (also --shard_id)."),
+    Key(
+        "RNG_SEED",
+        0,
+        Int(0),
+        "Every random number of a run is a function of this and of its place in the run: same seed, same draws, for "
+        "any number of workers.",
+    ),
+    Key("LOG_PERIOD", 10, Int(1), "Steps between two log lines.", "steps"),
+)

@@ -1,0 +1,147 @@
+"""Batches: which records in which order, collated, from any number of worker processes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from uniformer_video.datasets.dataset import Failure, Sample, VideoDataset
+from uniformer_video.runtime.seed import Stream, numpy_generator
+
+
+@dataclass
+class Batch:
+    """Clips of several records, flattened record by record.
+
+    Args:
+        clips: uint8 ``(N, 3, T, H, W)``; None where no record could be read.
+        labels: int64 ``(N,)``.
+        records: int64 ``(N,)``, the record number of each clip.
+        parts: int64 ``(N,)``, which repeat or view of its record each clip is.
+        epoch: the epoch the batch belongs to.
+        lost: records without any clip, because neither they nor a replacement could be read.
+        failures: every record that could not be read.
+    """
+
+    clips: torch.Tensor | None
+    labels: torch.Tensor
+    records: torch.Tensor
+    parts: torch.Tensor
+    epoch: int = 0
+    lost: list[int] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    def pin_memory(self) -> Batch:
+        """Move the clips and labels to page-locked memory; the loader calls it."""
+        if self.clips is not None:
+            self.clips = self.clips.pin_memory()
+            self.labels = self.labels.pin_memory()
+        return self
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Return the batch of ``samples``; those without clips are listed in ``lost``."""
+    good = [s for s in samples if s.clips is not None]
+    sizes = [s.clips.shape[0] for s in good]
+    repeats = torch.tensor(sizes, dtype=torch.int64)
+    return Batch(
+        clips=torch.cat([s.clips for s in good]) if good else None,
+        labels=torch.tensor([s.label for s in good], dtype=torch.int64).repeat_interleave(repeats),
+        records=torch.tensor([s.record for s in good], dtype=torch.int64).repeat_interleave(repeats),
+        parts=torch.cat([torch.arange(n) for n in sizes]) if good else torch.empty(0, dtype=torch.int64),
+        epoch=samples[0].epoch,
+        lost=[s.record for s in samples if s.clips is None],
+        failures=[f for s in samples for f in s.failures],
+    )
+
+
+class TrainBatches(Sampler):
+    """Shuffled batches of ``(epoch, record)``; the order is a function of seed and epoch alone.
+
+    Every process walks the same global batches and takes each ``world``-th record of one, so that the records of a step
+    do not depend on the number of processes. A last incomplete batch is left out.
+
+    Args:
+        num_records: length of the dataset.
+        batch_size: records in a global batch, a multiple of ``world``, at most ``num_records``.
+        seed: RNG_SEED.
+        rank: this process's number.
+        world: number of processes.
+    """
+
+    def __init__(self, num_records: int, batch_size: int, *, seed: int, rank: int = 0, world: int = 1) -> None:
+        assert 0 < batch_size <= num_records and batch_size % world == 0
+        self.num_records = num_records
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.num_records // self.batch_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = numpy_generator(self.seed, Stream.ORDER, self.epoch).permutation(self.num_records)
+        for step in range(len(self)):
+            whole = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield [(self.epoch, int(record)) for record in whole[self.rank :: self.world]]
+
+
+class InOrderBatches(Sampler):
+    """Batches of ``(0, record)`` in the list's order, each record on exactly one process.
+
+    Args:
+        num_records: length of the dataset.
+        batch_size: records in a batch of one process; the last may be smaller.
+        rank: this process's number.
+        world: number of processes.
+    """
+
+    def __init__(self, num_records: int, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
+        self.mine = range(rank, num_records, world)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.mine) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for start in range(0, len(self.mine), self.batch_size):
+            yield [(0, record) for record in self.mine[start : start + self.batch_size]]
+
+
+def make_loader(
+    dataset: VideoDataset, batches: Sampler, *, num_workers: int, pin_memory: bool, prefetch_factor: int = 2
+) -> DataLoader:
+    """Return a loader of :class:`Batch` over ``batches``.
+
+    Args:
+        dataset: read in worker processes, or in this one with ``num_workers`` 0.
+        batches: yields lists of ``(epoch, record)``.
+        num_workers: processes; no number changes any sample.
+        pin_memory: page-locked batches.
+        prefetch_factor: batches each worker makes in advance.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        prefetch_factor=prefetch_factor if num_workers else None,
+        persistent_workers=num_workers > 0,
+        worker_init_fn=_start_worker,
+        # Without one of its own the loader would draw from, and so move, torch's global generator.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def _start_worker(_: int) -> None:
+    # Workers are many; more threads in each would fight over the cores.
+    torch.set_num_threads(1)
+    # Ctrl-C goes to the whole group: the main process ends the workers, which need not each print a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,118 @@
+"""Checkpoints: all that a run needs to go on, in files that are whole or not there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from uniformer_video.models.weights import load_weights, read_content
+from uniformer_video.runtime.errors import WeightError
+from uniformer_video.runtime.paths import atomic_write
+
+FOLDER = "checkpoints"
+BEST = "checkpoint_best.pyth"
+_NAME = re.compile(r"checkpoint_epoch_(\d+)\.pyth$")
+
+
+@dataclass
+class Checkpoint:
+    """The state of a run after ``epoch`` epochs.
+
+    Args:
+        epoch: epochs done.
+        model_state: the network's state dict.
+        optimizer_state: the optimizer's.
+        scaler_state: the loss scaler's (empty but for fp16).
+        cfg: the resolved configuration as YAML.
+        class_names: in label order, where known.
+        history: one entry for each epoch: what the curves show.
+        best: the entry of ``history`` with the best validation, if there was any.
+    """
+
+    epoch: int
+    model_state: dict[str, torch.Tensor]
+    optimizer_state: dict[str, Any]
+    scaler_state: dict[str, Any]
+    cfg: str
+    class_names: list[str] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+
+
+def checkpoint_path(output_dir: Path, epoch: int) -> Path:
+    """Return where the checkpoint after ``epoch`` epochs lies."""
+    return output_dir / FOLDER / f"checkpoint_epoch_{epoch:05d}.pyth"
+
+
+def best_path(output_dir: Path) -> Path:
+    """Return where the checkpoint with the best validation lies."""
+    return output_dir / FOLDER / BEST
+
+
+def newest_checkpoint(output_dir: Path) -> Path | None:
+    """Return the checkpoint of ``output_dir`` with the most epochs, or None."""
+    found = [(int(m[1]), path) for path in (output_dir / FOLDER).glob("*.pyth") if (m := _NAME.match(path.name))]
+    return max(found)[1] if found else None
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write ``checkpoint`` beside ``path`` and rename it; the folder is made when it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not asdict(): it would copy every tensor.
+    content = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}
+    with atomic_write(path, "wb") as file:
+        torch.save(content, file)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU, with ``weights_only=True``.
+
+    Raises:
+        WeightError: a file that cannot be read, or is no checkpoint of this toolkit.
+    """
+    content = read_content(path)
+    names = set(Checkpoint.__dataclass_fields__)
+    if not isinstance(content, dict) or not {"epoch", "model_state", "optimizer_state", "cfg"} <= set(content):
+        raise WeightError(
+            f"{path} is no checkpoint to go on from: it has no epoch, optimizer or configuration; use it as "
+            "TRAIN.CHECKPOINT_FILE_PATH with TRAIN.CHECKPOINT_EPOCH_RESET True, in another OUTPUT_DIR"
+        )
+    return Checkpoint(**{name: value for name, value in content.items() if name in names})
+
+
+def restore(
+    checkpoint: Checkpoint, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> None:
+    """Put a checkpoint into the parts of a run.
+
+    Raises:
+        WeightError: the checkpoint is of another network or another optimizer.
+    """
+    way_out = "set OUTPUT_DIR to a new folder, TRAIN.AUTO_RESUME False, or the configuration to that of the run"
+    try:
+        load_weights(model, checkpoint.model_state)
+    except WeightError as error:
+        raise WeightError(f"{path} cannot be resumed, it is of another network ({error}); {way_out}") from None
+    try:
+        # torch compares sizes alone: another method's groups would be taken, and fail or mislead in the next step.
+        if not _same_method(checkpoint.optimizer_state, optimizer.state_dict()):
+            raise ValueError("it is of another SOLVER.OPTIMIZING_METHOD")
+        optimizer.load_state_dict(checkpoint.optimizer_state)
+    except (ValueError, KeyError) as error:
+        raise WeightError(f"{path} cannot be resumed, its optimizer differs ({error}); {way_out}") from None
+    if checkpoint.scaler_state and scaler.is_enabled():
+        scaler.load_state_dict(checkpoint.scaler_state)
+
+
+def _same_method(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Tell whether two optimizer states are of one method, by the settings of their groups."""
+    a, b = one["param_groups"][0], other["param_groups"][0]
+    if any((name in a) != (name in b) for name in ("betas", "momentum")):
+        return False
+    decoupled = "decoupled_weight_decay"  # adamw has it set, adam has not, older torch has neither
+    return a.get(decoupled, b.get(decoupled)) == b.get(decoupled, a.get(decoupled))

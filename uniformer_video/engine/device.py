@@ -1,0 +1,91 @@
+"""Where and in which precision a process computes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from fvcore.common.config import CfgNode
+
+from uniformer_video.runtime.errors import ConfigError
+
+
+def resolve_gpus(cfg: CfgNode) -> int:
+    """Return how many GPUs of this machine the run uses; 0 means the CPU.
+
+    Raises:
+        ConfigError: NUM_GPUS is more than there are, or the batch does not divide among the processes.
+    """
+    there = torch.cuda.device_count()
+    gpus = there if cfg.NUM_GPUS < 0 else cfg.NUM_GPUS
+    if gpus > there:
+        raise ConfigError(
+            f"NUM_GPUS is {gpus}, but this machine has {there}; set NUM_GPUS {there}"
+            + (" for the CPU" if there == 0 else " or fewer (0: the CPU)")
+        )
+    if gpus == 0 and cfg.TRAIN.MIXED_PRECISION == "fp16":
+        raise ConfigError("TRAIN.MIXED_PRECISION fp16 needs a GPU; set TRAIN.MIXED_PRECISION bf16 or False")
+    processes = max(gpus, 1) * cfg.NUM_SHARDS
+    size = cfg.TRAIN.BATCH_SIZE
+    if cfg.TRAIN.ENABLE and size % processes:
+        raise ConfigError(
+            f"TRAIN.BATCH_SIZE is {size}, not a multiple of the {processes} processes of this run (NUM_GPUS x "
+            f"NUM_SHARDS); set {size - size % processes or processes} or another multiple"
+        )
+    return gpus
+
+
+def process_device(gpus: int) -> torch.device:
+    """Return the device of this process: its own GPU, or the CPU where ``gpus`` is 0."""
+    if gpus == 0:
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.cuda.set_device(device)
+    return device
+
+
+class Precision:
+    """Automatic mixed precision on one device.
+
+    Args:
+        mode: False (float32), True (bf16 where the device has it, else fp16), ``"bf16"`` or ``"fp16"``.
+        device: where the network runs.
+    """
+
+    def __init__(self, mode: bool | str, device: torch.device) -> None:
+        if mode is True:
+            mode = "fp16" if device.type == "cuda" and not torch.cuda.is_bf16_supported() else "bf16"
+        self.name = mode or "float32"
+        self.device = device
+        self._dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.name)
+        # Only fp16 has too small a range for gradients; a disabled scaler passes everything through.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.name == "fp16")
+
+    def autocast(self) -> AbstractContextManager:
+        """Return the context in which the network and the loss are computed."""
+        return torch.autocast(self.device.type, self._dtype) if self._dtype else nullcontext()
+
+
+def hardware_name(device: torch.device) -> str:
+    """Return the name of the GPU, or of the processor and its threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name)
+    except OSError:
+        pass
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Return the most memory used so far in GiB: allocated on the GPU, or resident in this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    # ru_maxrss is in KiB on Linux and in bytes on macOS.
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

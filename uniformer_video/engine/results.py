@@ -1,0 +1,88 @@
+"""The files a test writes: predictions.npz, predictions.csv, summary.json."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejson
+import torch
+
+from uniformer_video.runtime.paths import atomic_write
+
+FOLDER = "test"
+TOP = 5
+
+
+def confidences(scores: torch.Tensor, *, views: int, method: str, score: str) -> torch.Tensor:
+    """Return what part of its trust an ensemble gives each class.
+
+    Args:
+        scores: float ``(N, K)``, ensembled.
+        views: views added into each row.
+        method: ``sum`` or ``max``, how they were added.
+        score: ``logits`` or ``softmax``, what was added.
+
+    Returns:
+        float32 ``(N, K)``, each row sums to 1: the softmax of the mean (or largest) logits, or the mean (or normalised
+        largest) probabilities.
+    """
+    scores = scores.float()
+    if score == "logits":
+        return (scores / views if method == "sum" else scores).softmax(dim=1)
+    return scores / scores.sum(dim=1, keepdim=True)
+
+
+def write_predictions(
+    folder: Path,
+    *,
+    scores: torch.Tensor,
+    shares: torch.Tensor,
+    labels: Sequence[int],
+    paths: Sequence[str],
+    class_names: Sequence[str] | None,
+) -> None:
+    """Write ``predictions.npz`` and ``predictions.csv`` into ``folder``, which is made when it is not there.
+
+    Args:
+        folder: where to.
+        scores: float32 ``(N, K)``, ensembled scores.
+        shares: float32 ``(N, K)`` from :func:`confidences`, for the CSV.
+        labels: N true classes.
+        paths: N videos.
+        class_names: K names, or None.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / "predictions.npz", "wb") as file:
+        np.savez_compressed(
+            file,
+            scores=scores.numpy().astype(np.float32),
+            labels=np.asarray(labels, dtype=np.int64),
+            paths=np.asarray(paths, dtype=np.str_),
+        )
+    count = min(TOP, scores.shape[1])
+    # A stable sort gives equal scores to the lower class number, as the accuracy counts them.
+    order = scores.argsort(dim=1, descending=True, stable=True)[:, :count]
+    named = ("class", "name", "score") if class_names else ("class", "score")
+    header = ["path", "label", *(["label_name"] if class_names else [])]
+    header += [f"top{rank}_{part}" for rank in range(1, count + 1) for part in named]
+    with atomic_write(folder / "predictions.csv") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(header)
+        for path, label, best, share in zip(paths, labels, order.tolist(), shares.tolist(), strict=True):
+            row: list[Any] = [path, label, *([class_names[label]] if class_names else [])]
+            for number in best:
+                row += [number, *([class_names[number]] if class_names else []), f"{share[number]:.6f}"]
+            rows.writerow(row)
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """Write ``summary.json`` into ``folder``; numbers that JSON has no word for become null."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in summary.items()}
+    with atomic_write(folder / "summary.json") as file:
+        file.write(simplejson.dumps(clean, indent=2, ignore_nan=True) + "\n")

@@ -1,0 +1,153 @@
+"""The multi-view test: every view of every video scored once, added up, counted and written."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import nn
+
+from uniformer_video.datasets import VideoDataset, build_dataset
+from uniformer_video.engine import setup
+from uniformer_video.engine.device import Precision
+from uniformer_video.engine.failures import FailureLog
+from uniformer_video.engine.inputs import DeviceInputs
+from uniformer_video.engine.results import FOLDER, confidences, write_predictions, write_summary
+from uniformer_video.metrics.ensemble import ViewEnsemble
+from uniformer_video.metrics.per_class import per_class_accuracy
+from uniformer_video.metrics.topk import topk_accuracy
+from uniformer_video.runtime import distributed
+from uniformer_video.runtime.logging import get_logger, log_json_stats, progress
+
+logger = get_logger(__name__)
+
+
+class Tester:
+    """Tests one network as a configuration says; each process of a run has one.
+
+    Args:
+        cfg: the configuration.
+        device: of this process.
+
+    Raises:
+        UserError: data or weights that cannot be used.
+    """
+
+    def __init__(self, cfg: CfgNode, device: torch.device) -> None:
+        self.cfg, self.device = cfg, device
+        self.folder = Path(cfg.OUTPUT_DIR) / FOLDER
+        self.dataset: VideoDataset = build_dataset(cfg.TEST.DATASET, cfg, "test")
+        self.views = self.dataset.clips_per_record
+        self.chunk = max(1, cfg.TEST.BATCH_SIZE // distributed.world_size())
+        self.precision = Precision(cfg.TRAIN.MIXED_PRECISION, device)
+        self.inputs = DeviceInputs.from_config(cfg)
+        self.failures = FailureLog(None, "test")
+
+    def run(self) -> int:
+        """Test, print the accuracy, write the results, and return the exit code.
+
+        Returns:
+            0, or 1 where videos could not be read and TEST.ALLOW_MISSING is False.
+        """
+        clips, crops = self.cfg.TEST.NUM_ENSEMBLE_VIEWS, self.cfg.TEST.NUM_SPATIAL_CROPS
+        logger.info(
+            "testing %d videos x %d views (%d clips x %d crops)", *(len(self.dataset), self.views, clips, crops)
+        )
+        model = setup.new_model(self.cfg, self.device)
+        weights = setup.load_test_weights(self.cfg, model)
+        started = time.perf_counter()
+        ensemble = self._score(model)
+        self.failures.sync()
+        if distributed.is_main():
+            self._finish(ensemble, weights, time.perf_counter() - started)
+        distributed.barrier()
+        return 1 if len(self.failures) and not self.cfg.TEST.ALLOW_MISSING else 0
+
+    @torch.inference_mode()
+    def _score(self, model: nn.Module) -> ViewEnsemble:
+        """Return the scores of all views, on the main process; other processes get their own part."""
+        model.eval()
+        test = self.cfg.TEST
+        ensemble = ViewEnsemble(
+            len(self.dataset),
+            self.views,
+            self.cfg.MODEL.NUM_CLASSES,
+            method=test.ENSEMBLE_METHOD,
+            score=test.ENSEMBLE_SCORE,
+        )
+        # A loader's batch is whole videos; the network sees `chunk` views at a time.
+        loader = setup.ordered_loader(self.cfg, self.dataset, max(1, self.chunk // self.views), self.device)
+        for batch in progress(loader, total=len(loader), label="test", unit="batch"):
+            self.failures.add(batch.failures)
+            if batch.clips is None:
+                continue
+            for start in range(0, len(batch.labels), self.chunk):
+                part = slice(start, start + self.chunk)
+                clips = self.inputs.normalized(batch.clips[part], self.device)
+                with self.precision.autocast():
+                    logits = model(clips)
+                ensemble.add(batch.records[part], batch.parts[part], logits.float())
+        others = distributed.gather_objects(ensemble)
+        if distributed.is_main():
+            for other in others[1:]:
+                ensemble.merge(other)
+        return ensemble
+
+    def _finish(self, ensemble: ViewEnsemble, weights: str, seconds: float) -> None:
+        cfg, names = self.cfg, self.dataset.class_names
+        whole = ensemble.complete()
+        numbers = whole.nonzero().flatten().tolist()
+        assert len(numbers) + len(self.failures) == len(self.dataset), "a video was neither scored nor reported"
+        records = [self.dataset.records[n] for n in numbers]
+        scores, labels = ensemble.scores()[whole], torch.tensor([r.label for r in records], dtype=torch.int64)
+        shares = confidences(scores, views=self.views, method=cfg.TEST.ENSEMBLE_METHOD, score=cfg.TEST.ENSEMBLE_SCORE)
+        write_predictions(
+            self.folder,
+            scores=scores,
+            shares=shares,
+            labels=labels.tolist(),
+            paths=[r.path for r in records],
+            class_names=names,
+        )
+        accuracy = topk_accuracy(scores, labels, (1, 5))
+        classes = per_class_accuracy(scores, labels, cfg.MODEL.NUM_CLASSES)
+        missing = [
+            {"path": self.dataset.records[n].path, "reason": reason}
+            for n, reason in sorted(self.failures.reasons.items())
+        ]
+        summary: dict[str, Any] = {
+            "top1": accuracy[1],
+            "top5": accuracy[5],
+            "mean_class_accuracy": classes.mean_class_accuracy,
+            "videos": len(records),
+            "missing": missing,
+            "views": self.views,
+            "clips": cfg.TEST.NUM_ENSEMBLE_VIEWS,
+            "crops": cfg.TEST.NUM_SPATIAL_CROPS,
+            "ensemble_method": cfg.TEST.ENSEMBLE_METHOD,
+            "ensemble_score": cfg.TEST.ENSEMBLE_SCORE,
+            "weights": weights or "random",
+            "seconds": round(seconds, 3),
+        }
+        write_summary(self.folder, summary)
+        self._print(summary)
+
+    def _print(self, summary: dict[str, Any]) -> None:
+        classes = self.cfg.MODEL.NUM_CLASSES
+        top5 = "top-5" if classes >= 5 else f"top-5 (of only {classes} classes)"
+        logger.info(
+            "test: top-1 %.2f %%  %s %.2f %%  mean class accuracy %.2f %%  (%d videos x %d views, %.1f s)",
+            *(summary["top1"], top5, summary["top5"], summary["mean_class_accuracy"]),
+            *(summary["videos"], summary["views"], summary["seconds"]),
+        )
+        log_json_stats(logger, {"_type": "test_final", **{k: v for k, v in summary.items() if k != "missing"}})
+        logger.info("predictions: %s, summary: %s", self.folder / "predictions.csv", self.folder / "summary.json")
+        missing = summary["missing"]
+        if missing:
+            way_out = "" if self.cfg.TEST.ALLOW_MISSING else "; exit code 1 (TEST.ALLOW_MISSING True accepts it)"
+            logger.error("%d of %d test videos could not be read%s:", len(missing), len(self.dataset), way_out)
+            for entry in missing:
+                logger.error("  %s", entry["reason"])

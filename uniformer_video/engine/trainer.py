@@ -1,0 +1,235 @@
+"""Training: epochs of steps, validation, checkpoints."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import nn
+
+from uniformer_video.config import dump
+from uniformer_video.datasets import build_dataset
+from uniformer_video.datasets.loader import Batch
+from uniformer_video.engine import setup
+from uniformer_video.engine.checkpoint import (
+    Checkpoint,
+    best_path,
+    checkpoint_path,
+    read_checkpoint,
+    restore,
+    save_checkpoint,
+)
+from uniformer_video.engine.device import Precision
+from uniformer_video.engine.failures import FailureLog
+from uniformer_video.engine.inputs import DeviceInputs
+from uniformer_video.engine.plots import draw_curves
+from uniformer_video.engine.precise_bn import recompute_batch_norm
+from uniformer_video.engine.report import TrainReport, open_tensorboard
+from uniformer_video.engine.validator import validate
+from uniformer_video.metrics.meters import AverageMeter
+from uniformer_video.runtime import distributed
+from uniformer_video.runtime.errors import DataError, UserError
+from uniformer_video.runtime.logging import get_logger, progress
+from uniformer_video.runtime.seed import Stream, seed_everything
+from uniformer_video.solver.build import build_optimizer, clip_gradients, set_lr
+from uniformer_video.solver.losses import get_loss
+from uniformer_video.solver.schedule import Schedule
+
+logger = get_logger(__name__)
+
+
+class Trainer:
+    """Trains one network as a configuration says; each process of a run has one.
+
+    Args:
+        cfg: the configuration.
+        device: of this process.
+
+    Raises:
+        UserError: data, weights or a checkpoint that cannot be used.
+    """
+
+    def __init__(self, cfg: CfgNode, device: torch.device) -> None:
+        self.cfg, self.device = cfg, device
+        self.output = Path(cfg.OUTPUT_DIR)
+        train_set, val_set = (build_dataset(cfg.TRAIN.DATASET, cfg, split) for split in ("train", "val"))
+        self.class_names = train_set.class_names
+        self.loader = setup.train_loader(cfg, train_set, device)
+        share = max(1, cfg.TRAIN.BATCH_SIZE // distributed.world_size())
+        self.val_loader = setup.ordered_loader(cfg, val_set, share, device)
+        repeats = train_set.clips_per_record
+        logger.info(
+            "training on %d videos, %d steps an epoch of %d videos x %d clips; validating on %d videos",
+            *(len(train_set), len(self.loader), cfg.TRAIN.BATCH_SIZE, repeats, len(val_set)),
+        )
+        self.precision = Precision(cfg.TRAIN.MIXED_PRECISION, device)
+        self.inputs = DeviceInputs.from_config(cfg)
+        self.loss = get_loss(cfg.MODEL.LOSS_FUNC)
+        self.schedule = Schedule.from_config(cfg)
+        self.model = setup.new_model(cfg, device)
+        self.optimizer = build_optimizer(self.model, cfg)
+        self.epoch = 0
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
+        self.failures = {s: FailureLog(self.output / "unreadable.csv", s) for s in ("train", "val")}
+        self._start()
+        self.network = self._wrap()
+        self.report = TrainReport(
+            period=cfg.LOG_PERIOD,
+            steps=len(self.loader),
+            epochs=cfg.SOLVER.MAX_EPOCH,
+            start_epoch=self.epoch,
+            device=device,
+            events=open_tensorboard(cfg),
+        )
+
+    def _start(self) -> None:
+        """Go on from a checkpoint, or load the start weights."""
+        newest = setup.newest_of_all(self.output) if self.cfg.TRAIN.AUTO_RESUME else None
+        if newest is None and not self.cfg.TRAIN.CHECKPOINT_EPOCH_RESET:
+            newest = Path(self.cfg.TRAIN.CHECKPOINT_FILE_PATH)
+        if newest is None:
+            setup.load_start_weights(self.cfg, self.model)
+            return
+        checkpoint = read_checkpoint(newest)
+        restore(checkpoint, newest, self.model, self.optimizer, self.precision.scaler)
+        self.epoch, self.history, self.best = checkpoint.epoch, checkpoint.history, checkpoint.best
+        logger.info("resumed from %s after %d of %d epochs", newest, self.epoch, self.cfg.SOLVER.MAX_EPOCH)
+
+    def _wrap(self) -> nn.Module:
+        if not distributed.is_initialized():
+            return self.model
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
+
+    def run(self) -> None:
+        """Train to the last epoch, validating and saving as the configuration says, and draw the curves."""
+        last = self.cfg.SOLVER.MAX_EPOCH
+        while self.epoch < last:
+            loss = self._train_epoch(self.epoch)
+            entry = {"epoch": self.epoch + 1, "train_loss": loss, "lr": self.optimizer.param_groups[0]["lr"]}
+            self.failures["train"].sync()
+            self.epoch += 1
+            is_best = False
+            if self._due(self.cfg.TRAIN.EVAL_PERIOD):
+                is_best = self._validate(entry)
+            self.history.append(entry)
+            if distributed.is_main():
+                self.report.epoch_done(entry)
+                self._save(is_best)
+            distributed.barrier()
+        if distributed.is_main():
+            self.report.close()
+            self._summary()
+
+    def _due(self, period: int) -> bool:
+        return self.epoch % period == 0 or self.epoch == self.cfg.SOLVER.MAX_EPOCH
+
+    def _train_epoch(self, epoch: int) -> float:
+        """Train one epoch and return its mean loss over all processes."""
+        self.network.train()
+        self.loader.batch_sampler.epoch = epoch
+        mean = AverageMeter()
+        self.report.start()
+        bar = progress(self.loader, total=len(self.loader), label=f"epoch {epoch + 1}", unit="step")
+        for step, batch in enumerate(bar):
+            self._check(batch)
+            self.report.batch_ready()
+            lr = self.schedule(epoch + step / len(self.loader))
+            loss, norm = self._step(batch, epoch, step, lr)
+            mean.add(loss, len(batch.labels))
+            self.report.step_done(epoch, step, loss, lr, norm)
+        return distributed.sum_floats([mean.mean], self.device)[0] / distributed.world_size()
+
+    def _check(self, batch: Batch) -> None:
+        self.failures["train"].add(batch.failures)
+        if batch.lost:
+            count = len({failure.record for failure in batch.failures})
+            raise DataError(
+                f"{count} videos of the training list cannot be read, nor any in their place, for example "
+                f"{batch.failures[0].reason}; correct the list or DATA.PATH_PREFIX"
+            )
+
+    def _step(self, batch: Batch, epoch: int, step: int, lr: float) -> tuple[float, float]:
+        """Do one step and return the loss and the norm of the gradient before clipping."""
+        scaler, solver = self.precision.scaler, self.cfg.SOLVER
+        set_lr(self.optimizer, lr)
+        clips, targets = self.inputs.train(batch, self.device)
+        # Stochastic depth then depends on the place in the run, not on what ran before: a resumed run draws the same.
+        seed_everything(self.cfg.RNG_SEED, Stream.NETWORK, epoch, step, distributed.rank())
+        with self.precision.autocast():
+            logits = self.network(clips)
+        loss = self.loss(logits, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        scaler.unscale_(self.optimizer)
+        norm = clip_gradients(self.model.parameters(), solver.CLIP_GRAD_L2NORM, solver.CLIP_GRAD_VAL)
+        value = loss.item()
+        # A scaled fp16 gradient may overflow: the scaler then leaves the step out by itself and lowers its scale.
+        if not math.isfinite(value) or (not math.isfinite(norm) and not scaler.is_enabled()):
+            raise UserError(
+                f"the loss is {value:g} and the gradient norm {norm:g} at epoch {epoch + 1} step {step + 1}; lower "
+                "SOLVER.BASE_LR, set SOLVER.CLIP_GRAD_L2NORM or TRAIN.MIXED_PRECISION False; checkpoints up to epoch "
+                f"{epoch} are kept in {self.output}"
+            )
+        scaler.step(self.optimizer)
+        scaler.update()
+        return value, norm
+
+    def _validate(self, entry: dict[str, Any]) -> bool:
+        """Add the validation to the epoch's entry and return whether it is the best so far."""
+        if self.cfg.BN.USE_PRECISE_STATS:
+            count = recompute_batch_norm(
+                self.model, self.loader, self.inputs, self.precision, self.cfg.BN.NUM_BATCHES_PRECISE
+            )
+            logger.info("precise batch norm from %d batches", count)
+        self._share_statistics()
+        result = validate(self.model, self.val_loader, self.inputs, self.precision, self.failures["val"])
+        self.failures["val"].sync()
+        entry.update(val_top1=result.top1, val_top5=result.top5, val_loss=result.loss)
+        if result.videos and (self.best is None or result.top1 > self.best["val_top1"]):
+            self.best = dict(entry)
+            return True
+        return False
+
+    def _share_statistics(self) -> None:
+        """Give every process the main one's batch-norm statistics: those that a checkpoint holds are validated."""
+        if distributed.is_initialized():
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+    def _save(self, is_best: bool) -> None:
+        due = self._due(self.cfg.TRAIN.CHECKPOINT_PERIOD)
+        if not (due or is_best):
+            return
+        checkpoint = Checkpoint(
+            epoch=self.epoch,
+            model_state=self.model.state_dict(),
+            optimizer_state=self.optimizer.state_dict(),
+            scaler_state=self.precision.scaler.state_dict(),
+            cfg=dump(self.cfg),
+            class_names=list(self.class_names) if self.class_names else None,
+            history=self.history,
+            best=self.best,
+        )
+        if due:
+            save_checkpoint(checkpoint, checkpoint_path(self.output, self.epoch))
+        if is_best:
+            save_checkpoint(checkpoint, best_path(self.output))
+        draw_curves(self.history, self.output / "curves.png")
+
+    def _summary(self) -> None:
+        draw_curves(self.history, self.output / "curves.png")
+        logger.info("curves: %s", self.output / "curves.png")
+        if self.best:
+            logger.info(
+                "best validation: top-1 %.2f %% after epoch %d, kept in %s",
+                *(self.best["val_top1"], self.best["epoch"], best_path(self.output)),
+            )
+        unreadable = {split: len(log) for split, log in self.failures.items() if len(log)}
+        if unreadable:
+            counts = ", ".join(f"{n} {split}" for split, n in unreadable.items())
+            logger.warning("videos that could not be read: %s; see %s", counts, self.output / "unreadable.csv")
