@@ -14,7 +14,7 @@ logger = get_logger(__name__)
 
 
 class FailureLog:
-    """Collects failures, warns once for each video and appends it to a CSV file (``split``, ``reason``).
+    """Collects failures, warns once for each video and appends it to a CSV file (``split``, ``reason``), each row once.
 
     Args:
         path: the file, made at the first failure; None: warn only.

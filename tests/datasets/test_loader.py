@@ -1,0 +1,209 @@
+"""Batches: collation, the order of records over epochs and processes, any number of workers."""
+
+from __future__ import annotations
+
+import signal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.toy import FULL_AUGMENTATION, entries, rewrite, toy_cfg
+from uniformer_video.datasets.build import build_dataset
+from uniformer_video.datasets.dataset import Failure, Sample
+from uniformer_video.datasets.loader import InOrderBatches, TrainBatches, collate, make_loader
+
+pytestmark = pytest.mark.usefixtures("random_state_unchanged")
+
+
+def sample(record, value, clips=2, failures=(), epoch=3):
+    pixels = torch.full((clips, 3, 1, 2, 2), value, dtype=torch.uint8)
+    for part in range(clips):
+        pixels[part] += part
+    return Sample(pixels, 100 + record, record, epoch, list(failures))
+
+
+# --------------------------------------------------------------------------------------------------------- collate
+
+
+def test_clips_are_flattened_record_by_record():
+    batch = collate([sample(8, 10), sample(2, 20, clips=3), sample(5, 30, clips=1)])
+    assert batch.clips.dtype == torch.uint8
+    assert batch.clips[:, 0, 0, 0, 0].tolist() == [10, 11, 20, 21, 22, 30]
+    assert batch.labels.tolist() == [108, 108, 102, 102, 102, 105]
+    assert batch.records.tolist() == [8, 8, 2, 2, 2, 5]
+    assert batch.parts.tolist() == [0, 1, 0, 1, 2, 0]
+    assert {t.dtype for t in (batch.labels, batch.records, batch.parts)} == {torch.int64}
+    assert (batch.epoch, batch.lost, batch.failures) == (3, [], [])
+
+
+def test_what_could_not_be_read_is_told():
+    late = Failure(2, "b: damaged")
+    lost = Sample(None, 1, 4, 3, [Failure(4, "d: empty"), Failure(1, "a: text")])
+    batch = collate([sample(2, 5, failures=[late]), lost])
+    assert batch.records.tolist() == [2, 2]
+    assert batch.lost == [4]
+    assert batch.failures == [late, *lost.failures]
+
+
+def test_a_batch_without_any_clip():
+    batch = collate([Sample(None, 1, 4, 9, [Failure(4, "d: empty")])])
+    assert batch.clips is None
+    assert [t.tolist() for t in (batch.labels, batch.records, batch.parts)] == [[], [], []]
+    assert (batch.epoch, batch.lost) == (9, [4])
+    assert batch.pin_memory() is batch
+
+
+# -------------------------------------------------------------------------------------------------------- samplers
+
+worlds, seeds = st.integers(1, 5), st.integers(0, 99)
+
+
+@given(
+    share=st.integers(1, 6), world=worlds, extra=st.integers(0, 40), seed=st.integers(0, 99), epoch=st.integers(0, 9)
+)
+def test_training_batches_of_all_processes_make_the_global_batch(share, world, extra, seed, epoch):
+    size = share * world
+    count = size + extra
+    ranks = []
+    for rank in range(world):
+        batches = TrainBatches(count, size, seed=seed, rank=rank, world=world)
+        batches.epoch = epoch
+        assert len(batches) == len(list(batches)) == count // size
+        ranks.append(list(batches))
+    alone = TrainBatches(count, size, seed=seed)
+    alone.epoch = epoch
+    for step, whole in enumerate(alone):
+        parts = [batches[step] for batches in ranks]
+        assert all(len(part) == share for part in parts)
+        assert [parts[n % world][n // world] for n in range(size)] == whole
+    seen = [record for step in alone for _, record in step]
+    assert len(seen) == len(set(seen)) == count - count % size  # each at most once, the last incomplete batch left out
+    assert set(seen) <= set(range(count))
+    assert all(e == epoch and type(record) is int for step in alone for e, record in step)
+
+
+def order(count, *, seed, epoch):
+    batches = TrainBatches(count, 1, seed=seed)
+    batches.epoch = epoch
+    return [record for ((_, record),) in batches]
+
+
+def test_each_epoch_is_a_permutation_of_its_own():
+    orders = [order(30, seed=4, epoch=epoch) for epoch in range(5)]
+    assert all(sorted(o) == list(range(30)) for o in orders)
+    assert len({tuple(o) for o in orders}) == 5
+    assert order(30, seed=4, epoch=3) == orders[3]
+    assert order(30, seed=5, epoch=3) != orders[3]
+    # Every record comes to every place: no fixed points over many epochs.
+    places = np.array([order(6, seed=0, epoch=epoch) for epoch in range(200)])
+    counts = np.stack([np.bincount(column, minlength=6) for column in places.T])
+    assert counts.min() > 10 and counts.max() < 60  # 33 expected
+
+
+def test_the_order_of_an_epoch_does_not_depend_on_the_batch_size():
+    batches = TrainBatches(12, 4, seed=9)
+    assert [record for step in batches for _, record in step] == order(12, seed=9, epoch=0)
+
+
+def test_left_out_records_change_from_epoch_to_epoch():
+    left_out = {frozenset(order(10, seed=0, epoch=epoch)[8:]) for epoch in range(20)}
+    assert len(left_out) > 5
+
+
+@pytest.mark.parametrize(("count", "size", "world"), [(3, 4, 1), (8, 3, 2), (8, 0, 1)])
+def test_batches_that_cannot_be(count, size, world):
+    with pytest.raises(AssertionError):
+        TrainBatches(count, size, seed=0, world=world)
+
+
+@given(count=st.integers(0, 50), size=st.integers(1, 9), world=worlds)
+def test_in_order_every_record_is_in_one_batch_of_one_process(count, size, world):
+    seen = []
+    for rank in range(world):
+        batches = InOrderBatches(count, size, rank=rank, world=world)
+        steps = list(batches)
+        assert len(batches) == len(steps)
+        assert all(len(step) == size for step in steps[:-1]) and all(0 < len(step) <= size for step in steps)
+        mine = [record for step in steps for _, record in step]
+        assert mine == sorted(mine)
+        assert {epoch for step in steps for epoch, _ in step} <= {0}
+        assert list(batches) == steps  # again the same
+        seen += mine
+    assert sorted(seen) == list(range(count))
+
+
+def test_in_order_shares_differ_by_one_at_most():
+    assert [len(InOrderBatches(11, 1, rank=r, world=3)) for r in range(3)] == [4, 4, 3]
+
+
+# ---------------------------------------------------------------------------------------------------------- loader
+
+
+def epochs(dataset, workers, numbers=(0, 1)):
+    batches = TrainBatches(len(dataset), 4, seed=1)
+    loader = make_loader(dataset, batches, num_workers=workers, pin_memory=False)
+    result = []
+    for epoch in numbers:
+        batches.epoch = epoch
+        result.append(list(loader))
+    return result
+
+
+def test_no_number_of_workers_changes_a_batch(toy_set, tmp_path, broken_video):
+    data = rewrite(toy_set, tmp_path / "set", train=[f"{broken_video} 1", *entries(toy_set, "train")])
+    dataset = build_dataset("kinetics", toy_cfg(data, tmp_path, *FULL_AUGMENTATION), "train")
+    plain = epochs(dataset, 0)
+    assert [len(epoch) for epoch in plain] == [3, 3]
+    assert [batch.epoch for epoch in plain for batch in epoch] == [0, 0, 0, 1, 1, 1]
+    assert not torch.equal(plain[0][0].clips, plain[1][0].clips)
+    assert any(batch.failures for epoch in plain for batch in epoch)
+    for workers in (1, 3):
+        for one, other in zip(sum(plain, []), sum(epochs(dataset, workers), []), strict=True):
+            for name in ("clips", "labels", "records", "parts"):
+                assert torch.equal(getattr(one, name), getattr(other, name)), name
+            assert (one.epoch, one.lost, one.failures) == (other.epoch, other.lost, other.failures)
+
+
+def test_an_epoch_does_not_depend_on_those_before(toy_set, tmp_path):
+    dataset = build_dataset("kinetics", toy_cfg(toy_set, tmp_path), "train")
+    straight, resumed = epochs(dataset, 1, (0, 1))[1], epochs(dataset, 1, (1,))[0]
+    assert all(torch.equal(a.clips, b.clips) for a, b in zip(straight, resumed, strict=True))
+
+
+def test_an_epoch_that_is_broken_off_leaves_nothing_behind(toy_set, tmp_path):
+    # Precise batch norm takes a few batches and stops; the next epoch must not begin with what was left.
+    dataset = build_dataset("kinetics", toy_cfg(toy_set, tmp_path), "train")
+    batches = TrainBatches(len(dataset), 4, seed=1)
+    loader = make_loader(dataset, batches, num_workers=1, pin_memory=False)
+    next(iter(loader))
+    batches.epoch = 1
+    assert [batch.epoch for batch in loader] == [1, 1, 1]
+
+
+class Environment:
+    """A dataset that tells what a worker process is like."""
+
+    records = range(4)
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        return Sample(torch.zeros((1, 3, 1, 1, 1), dtype=torch.uint8), torch.get_num_threads(), int(ignored))
+
+
+def test_a_worker_has_one_thread_and_leaves_ctrl_c_to_the_main_process():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        loader = make_loader(Environment(), InOrderBatches(4, 2), num_workers=1, pin_memory=False, prefetch_factor=1)
+        batches = list(loader)
+    finally:
+        torch.set_num_threads(threads)
+    assert [batch.labels.tolist() for batch in batches] == [[1, 1], [1, 1]]
+    assert [batch.records.tolist() for batch in batches] == [[1, 1], [1, 1]]
+    assert signal.getsignal(signal.SIGINT) != signal.SIG_IGN  # this process is as it was

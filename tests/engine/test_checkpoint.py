@@ -1,0 +1,253 @@
+"""Checkpoints: whole or not there, read without running anything, refused when they are of another run."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+import torch
+from torch import nn
+
+from tests.toy import same_bits
+from uniformer_video.engine.checkpoint import (
+    Checkpoint,
+    best_path,
+    checkpoint_path,
+    newest_checkpoint,
+    read_checkpoint,
+    restore,
+    save_checkpoint,
+)
+from uniformer_video.runtime.errors import WeightError
+
+
+class Net(nn.Module):
+    def __init__(self, width=3, classes=2):
+        super().__init__()
+        self.body = nn.Linear(4, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.head(self.norm(self.body(x)))
+
+
+def optimizer_of(model, kind=torch.optim.AdamW, groups=1):
+    parameters = list(model.parameters())
+    cuts = [parameters] if groups == 1 else [parameters[:2], parameters[2:]]
+    options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+    return kind([{"params": cut} for cut in cuts], lr=0.1, **options)
+
+
+def trained(seed=0, steps=3, kind=torch.optim.AdamW):
+    torch.manual_seed(seed)
+    model = Net()
+    optimizer = optimizer_of(model, kind)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.randn(5, 4)).square().sum().backward()
+        optimizer.step()
+    return model, optimizer
+
+
+def checkpoint_of(model, optimizer, epoch=4, **more):
+    more = {"class_names": ["a", "b"], "history": [{"epoch": 4, "val_top1": 50.0}], **more}
+    return Checkpoint(epoch, model.state_dict(), optimizer.state_dict(), {}, "TRAIN:\n  BATCH_SIZE: 4\n", **more)
+
+
+# ---------------------------------------------------------------------------------------------------------- places
+
+
+def test_names(tmp_path):
+    assert checkpoint_path(tmp_path, 7) == tmp_path / "checkpoints" / "checkpoint_epoch_00007.pyth"
+    assert best_path(tmp_path) == tmp_path / "checkpoints" / "checkpoint_best.pyth"
+
+
+def test_the_newest_has_the_most_epochs(tmp_path):
+    assert newest_checkpoint(tmp_path) is None
+    (tmp_path / "checkpoints").mkdir()
+    assert newest_checkpoint(tmp_path) is None
+    for epoch in (100000, 9, 10, 2):  # written in another order than that of their numbers
+        checkpoint_path(tmp_path, epoch).touch()
+    for other in ("checkpoint_best.pyth", "checkpoint_epoch_.pyth", "xcheckpoint_epoch_999999.pyth"):
+        (tmp_path / "checkpoints" / other).touch()
+    (tmp_path / "checkpoints" / ".checkpoint_epoch_200000.pyth.x1.part").touch()  # left by a killed run
+    assert newest_checkpoint(tmp_path) == checkpoint_path(tmp_path, 100000)
+
+
+# --------------------------------------------------------------------------------------------------- write and read
+
+
+def test_what_is_written_is_read(tmp_path):
+    model, optimizer = trained()
+    before = checkpoint_of(model, optimizer, best={"epoch": 2, "val_top1": 75.0})
+    path = checkpoint_path(tmp_path, 4)
+    save_checkpoint(before, path)  # makes the folder
+    after = read_checkpoint(path)
+    assert same_bits(after.model_state, before.model_state)
+    for name in ("epoch", "scaler_state", "cfg", "class_names", "history", "best"):
+        assert getattr(after, name) == getattr(before, name), name
+    one, other = after.optimizer_state, before.optimizer_state
+    assert one["param_groups"] == other["param_groups"]
+    assert all(same_bits(one["state"][n], other["state"][n]) for n in other["state"])
+    assert os.listdir(path.parent) == [path.name]
+    assert stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444  # others of the group can read it
+
+
+def test_a_checkpoint_holds_plain_content_for_others_to_load(tmp_path):
+    model, optimizer = trained()
+    path = tmp_path / "c.pyth"
+    save_checkpoint(checkpoint_of(model, optimizer), path)
+    content = torch.load(path, weights_only=True)
+    assert set(content) == {
+        *("epoch", "model_state", "optimizer_state", "scaler_state", "cfg", "class_names", "history", "best")
+    }
+    Net().load_state_dict(content["model_state"])
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    model, optimizer = trained()
+    path = tmp_path / "checkpoint_epoch_00001.pyth"
+    save_checkpoint(checkpoint_of(model, optimizer, epoch=1), path)
+    old = path.read_bytes()
+
+    def full_disk(content, file):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(checkpoint_of(model, optimizer, epoch=2), path)
+    assert path.read_bytes() == old
+    assert os.listdir(tmp_path) == [path.name]
+
+
+class Malice:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_nothing_in_a_file_is_run(tmp_path):
+    path, proof = tmp_path / "checkpoint_epoch_00001.pyth", tmp_path / "ran"
+    model, optimizer = trained()
+    content = vars(checkpoint_of(model, optimizer))
+    torch.save({**content, "history": [Malice(proof)]}, path)
+    with pytest.raises(WeightError, match="holds an object that is not a tensor") as error:
+        read_checkpoint(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    assert not proof.exists()
+
+
+def test_a_weight_file_is_no_checkpoint(tmp_path):
+    path = tmp_path / "w.pyth"
+    for content in (Net().state_dict(), {"model_state": Net().state_dict()}, [1, 2]):
+        torch.save(content, path)
+        with pytest.raises(WeightError) as error:
+            read_checkpoint(path)
+        assert str(error.value) == (
+            f"{path} is no checkpoint to go on from: it has no epoch, optimizer or configuration; use it as "
+            "TRAIN.CHECKPOINT_FILE_PATH with TRAIN.CHECKPOINT_EPOCH_RESET True, in another OUTPUT_DIR"
+        )
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint\n", None])
+def test_files_that_cannot_be_read(tmp_path, content):
+    path = tmp_path / "c.pyth"
+    if content is None:
+        save_checkpoint(checkpoint_of(*trained()), path)
+        content = path.read_bytes()[:-200]
+    path.write_bytes(content)
+    with pytest.raises(WeightError) as error:
+        read_checkpoint(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+# --------------------------------------------------------------------------------------------------------- restore
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD])
+def test_a_restored_run_goes_on_to_the_same_bits(tmp_path, kind):
+    path = tmp_path / "c.pyth"
+    model, optimizer = trained(kind=kind)
+    save_checkpoint(checkpoint_of(model, optimizer), path)
+    other = Net()
+    other_optimizer = optimizer_of(other, kind)
+    restore(read_checkpoint(path), path, other, other_optimizer, torch.amp.GradScaler("cpu", enabled=False))
+    x = torch.randn(5, 4)
+    for net, opt in ((model, optimizer), (other, other_optimizer)):
+        opt.zero_grad()
+        net(x).square().sum().backward()
+        opt.step()
+    assert same_bits(model.state_dict(), other.state_dict())
+
+
+def restore_error(checkpoint, model, optimizer):
+    with pytest.raises(WeightError) as error:
+        restore(checkpoint, "dir/c.pyth", model, optimizer, torch.amp.GradScaler("cpu", enabled=False))
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.endswith(
+        "; set OUTPUT_DIR to a new folder, TRAIN.AUTO_RESUME False, or the configuration to that of the run"
+    )
+    return text
+
+
+@pytest.mark.parametrize(
+    ("options", "first"),
+    [({"width": 5}, "body.weight [3, 4], here [5, 4]"), ({"classes": 7}, "head.weight [2, 3], here [7, 3]")],
+)
+def test_another_network_is_refused_and_left_as_it_was(options, first):
+    other = Net(**options)  # a head of another size is no exception here
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    text = restore_error(checkpoint_of(*trained()), other, optimizer_of(other))
+    assert text.startswith("dir/c.pyth cannot be resumed, it is of another network (")
+    assert f"({first};" in text
+    assert same_bits(other.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("saved", "own"),
+    [
+        (torch.optim.AdamW, torch.optim.SGD),
+        (torch.optim.SGD, torch.optim.AdamW),
+        (torch.optim.AdamW, torch.optim.Adam),
+        (torch.optim.Adam, torch.optim.AdamW),
+    ],
+)
+def test_another_method_is_refused(saved, own):
+    model = Net()
+    assert restore_error(checkpoint_of(*trained(kind=saved)), model, optimizer_of(model, own)).startswith(
+        "dir/c.pyth cannot be resumed, its optimizer differs (it is of another SOLVER.OPTIMIZING_METHOD)"
+    )
+
+
+def test_an_older_adamw_that_does_not_say_so_is_taken():
+    checkpoint = checkpoint_of(*trained())
+    del checkpoint.optimizer_state["param_groups"][0]["decoupled_weight_decay"]
+    model = Net()
+    restore(checkpoint, "c", model, optimizer_of(model), torch.amp.GradScaler("cpu", enabled=False))
+    assert same_bits(model.state_dict(), checkpoint.model_state)
+
+
+def test_other_groups_are_refused():
+    model = Net()
+    assert restore_error(checkpoint_of(*trained()), model, optimizer_of(model, groups=2)).startswith(
+        "dir/c.pyth cannot be resumed, its optimizer differs ("
+    )
+
+
+def test_the_scaler_goes_on_where_it_is_used():
+    model, optimizer = trained()
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    checkpoint = checkpoint_of(model, optimizer)
+    checkpoint.scaler_state = {**scaler.state_dict(), "scale": 32.0}
+    restore(checkpoint, "c", model, optimizer, scaler)
+    assert scaler.state_dict()["scale"] == 32.0
+    restore(checkpoint, "c", model, optimizer, torch.amp.GradScaler("cpu", enabled=False))  # fp16 was turned off
+    checkpoint.scaler_state = {}
+    restore(checkpoint, "c", model, optimizer, scaler)  # fp16 was turned on
+    assert scaler.state_dict()["scale"] == 32.0

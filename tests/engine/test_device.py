@@ -1,0 +1,133 @@
+"""Devices and precision, on a machine that is told how many GPUs it has."""
+
+from __future__ import annotations
+
+import re
+import resource
+
+import pytest
+import torch
+from torch import nn
+
+from uniformer_video.config import load_config
+from uniformer_video.engine.device import Precision, hardware_name, peak_memory_gib, process_device, resolve_gpus
+from uniformer_video.runtime.errors import ConfigError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Return a function that sets the number of GPUs torch sees."""
+    return lambda count: monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+def config(*overrides):
+    return load_config(None, [str(o) for o in overrides])
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "used"), [(0, 0, 0), (0, -1, 0), (8, -1, 8), (8, 0, 0), (8, 3, 3), (8, 8, 8), (1, 1, 1)]
+)
+def test_how_many_gpus_are_used(gpus, there, asked, used):
+    gpus(there)
+    assert resolve_gpus(config("NUM_GPUS", asked, "TRAIN.BATCH_SIZE", 24)) == used
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        (0, "NUM_GPUS is 99, but this machine has 0; set NUM_GPUS 0 for the CPU"),
+        (4, "NUM_GPUS is 99, but this machine has 4; set NUM_GPUS 4 or fewer (0: the CPU)"),
+    ],
+)
+def test_more_gpus_than_there_are(gpus, there, message):
+    gpus(there)
+    with pytest.raises(ConfigError) as error:
+        resolve_gpus(config("NUM_GPUS", 99, "TRAIN.BATCH_SIZE", 99))
+    assert str(error.value) == message
+
+
+def test_fp16_needs_a_gpu(gpus):
+    gpus(0)
+    with pytest.raises(ConfigError) as error:
+        resolve_gpus(config("TRAIN.MIXED_PRECISION", "fp16"))  # NUM_GPUS -1 turns out to be the CPU
+    assert str(error.value) == "TRAIN.MIXED_PRECISION fp16 needs a GPU; set TRAIN.MIXED_PRECISION bf16 or False"
+    gpus(2)
+    assert resolve_gpus(config("TRAIN.MIXED_PRECISION", "fp16")) == 2
+
+
+@pytest.mark.parametrize(("batch", "better"), [(10, 8), (7, 4), (3, 4), (1, 4)])
+def test_a_batch_must_divide_among_the_processes(gpus, batch, better):
+    gpus(2)
+    overrides = ("TRAIN.BATCH_SIZE", batch, "NUM_SHARDS", 2)
+    with pytest.raises(ConfigError) as error:
+        resolve_gpus(config(*overrides))
+    assert str(error.value) == (
+        f"TRAIN.BATCH_SIZE is {batch}, not a multiple of the 4 processes of this run (NUM_GPUS x NUM_SHARDS); "
+        f"set {better} or another multiple"
+    )
+    assert resolve_gpus(config(*overrides, "TRAIN.ENABLE", False)) == 2  # a test does not care
+
+
+def test_the_device_of_a_process(monkeypatch):
+    assert process_device(0) == CPU
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert process_device(4) == torch.device("cuda", 3)
+    monkeypatch.delenv("LOCAL_RANK")
+    assert process_device(1) == torch.device("cuda", 0)
+    assert chosen == [torch.device("cuda", 3), torch.device("cuda", 0)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "dtype"),
+    [
+        (False, "float32", torch.float32),
+        ("", "float32", torch.float32),
+        (True, "bf16", torch.bfloat16),
+        ("bf16", "bf16", torch.bfloat16),
+    ],
+)
+def test_precision_on_a_cpu(mode, name, dtype):
+    precision = Precision(mode, CPU)
+    assert precision.name == name
+    assert not precision.scaler.is_enabled()
+    layer, x = nn.Linear(3, 2), torch.ones(1, 3)
+    with precision.autocast():
+        assert layer(x).dtype == dtype
+    assert layer(x).dtype == torch.float32
+    loss = torch.tensor(3.0)
+    assert precision.scaler.scale(loss) is loss
+
+
+def test_fp16_scales_its_loss():
+    precision = Precision("fp16", torch.device("cpu"))
+    assert precision.name == "fp16"
+    assert precision.scaler.is_enabled()
+
+
+@pytest.mark.parametrize(("has_bf16", "name"), [(True, "bf16"), (False, "fp16")])
+def test_true_means_what_the_gpu_has(monkeypatch, has_bf16, name):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: (device, enabled))
+    precision = Precision(True, torch.device("cuda", 0))
+    assert (precision.name, precision.scaler) == (name, ("cuda", name == "fp16"))
+
+
+def test_the_processor_has_a_name():
+    assert re.fullmatch(rf".+, {torch.get_num_threads()} threads", hardware_name(CPU))
+
+
+def test_memory_is_that_of_this_process_at_its_peak():
+    before = peak_memory_gib(CPU)
+    with open("/proc/self/status", encoding="utf-8") as file:
+        high_water = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    # ru_maxrss also counts the parent's memory up to exec, so it is that or more.
+    assert before >= high_water / 2**20 * 0.98
+    assert before == pytest.approx(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, rel=0.02)
+    block = torch.ones(int((before + 0.05 - high_water / 2**20) * 2**28) + 2**24)
+    assert peak_memory_gib(CPU) > before
+    del block

@@ -1,0 +1,186 @@
+"""What a training tells: lines, fields, events."""
+
+from __future__ import annotations
+
+import builtins
+import re
+
+import pytest
+import simplejson
+import torch
+
+from uniformer_video.config import load_config
+from uniformer_video.engine import report as report_module
+from uniformer_video.engine.report import TrainReport, open_tensorboard
+from uniformer_video.runtime import distributed
+from uniformer_video.runtime.errors import ConfigError
+
+CPU = torch.device("cpu")
+LINE = re.compile(
+    r"INFO: epoch (\d+)/3 step (\d+)/7  loss ([\d.]+)  lr ([\d.e-]+)  grad ([\d.e-]+)  data ([\d.]+) s  "
+    r"step ([\d.]+) s  mem ([\d.]+) GiB  left (\d\d:\d\d:\d\d)"
+)
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def perf_counter(self):
+        return self.now
+
+
+class Events:
+    def __init__(self):
+        self.scalars, self.closed = [], False
+
+    def add_scalar(self, name, value, step):
+        self.scalars.append((name, value, step))
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(report_module, "time", clock)
+    return clock
+
+
+def run(clock, *, period=3, steps=7, epochs=3, events=None, epoch=1):
+    """Report one epoch whose step n waits n and computes 2 seconds, with loss n + 0.5."""
+    report = TrainReport(period=period, steps=steps, epochs=epochs, start_epoch=0, device=CPU, events=events)
+    clock.now += 50  # before the epoch: counts nowhere
+    report.start()
+    for step in range(steps):
+        clock.now += step
+        report.batch_ready()
+        clock.now += 2
+        report.step_done(epoch, step, loss=step + 0.5, lr=1e-3 * (step + 1), norm=step + 10.0)
+    return report
+
+
+def stats(log):
+    return [simplejson.loads(line.split("json_stats: ")[1]) for line in log if "json_stats" in line]
+
+
+def test_one_line_each_for_every_period_and_the_end(clock, log):
+    run(clock)
+    lines = [LINE.fullmatch(line) for line in log if "json_stats" not in line]
+    assert len(log) == 6 and all(lines)
+    assert [(m[1], m[2]) for m in lines] == [("2", "3"), ("2", "6"), ("2", "7")]
+    entries = stats(log)
+    assert [entry["iter"] for entry in entries] == ["3/7", "6/7", "7/7"]
+    assert [entry["epoch"] for entry in entries] == ["2/3"] * 3
+    assert {entry["_type"] for entry in entries} == {"train_iter"}
+    # Over the steps since the last line: the mean loss, the median times; lr and norm are those of the last step.
+    assert [entry["loss"] for entry in entries] == [1.5, 4.5, 6.5]
+    assert [entry["dt_data"] for entry in entries] == [1, 4, 6]
+    assert [entry["dt"] for entry in entries] == [3, 6, 8]
+    assert [entry["lr"] for entry in entries] == pytest.approx([0.003, 0.006, 0.007])
+    assert [entry["grad_norm"] for entry in entries] == [12, 15, 16]
+    assert all(entry["mem_gib"] > 0.05 for entry in entries)
+    # Mean step so far times the steps that remain: 4 of this epoch and 7 of the next, at 3 s.
+    assert [entry["eta"] for entry in entries] == ["00:00:33", "00:00:36", "00:00:35"]
+    assert (lines[0][3], lines[0][4], lines[0][5], lines[0][6], lines[0][7], lines[0][9]) == (
+        *("1.5000", "0.003", "12", "1.000", "3.000"),
+        "00:00:33",
+    )
+
+
+@pytest.mark.parametrize(("period", "count"), [(1, 7), (2, 4), (7, 1), (100, 1)])
+def test_the_period(clock, log, period, count):
+    run(clock, period=period)
+    assert len(stats(log)) == count
+    assert sum("json_stats" not in line for line in log) == count
+
+
+def test_the_end_of_the_run_is_near(clock, log):
+    run(clock, epoch=2)
+    assert stats(log)[-1]["eta"] == "00:00:00"
+
+
+def test_a_loss_that_is_no_number_is_still_json(clock, log):
+    report = TrainReport(period=1, steps=1, epochs=1, start_epoch=0, device=CPU, events=None)
+    report.step_done(0, 0, loss=1.0, lr=1e-9, norm=float("inf"))
+    assert stats(log)[0]["grad_norm"] is None
+    assert stats(log)[0]["lr"] == 1e-9
+
+
+def test_the_loss_is_the_mean_over_processes(clock, log, monkeypatch):
+    monkeypatch.setattr(distributed, "sum_floats", lambda values, device: [values[0] + 3.0])
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    run(clock, period=7)
+    assert stats(log)[0]["loss"] == (3.5 + 3.0) / 2
+
+
+def test_the_end_of_an_epoch(clock, log):
+    events = Events()
+    report = TrainReport(period=1, steps=7, epochs=3, start_epoch=0, device=CPU, events=events)
+    report.epoch_done({"epoch": 2, "train_loss": 1.23456, "lr": 0.1})
+    assert log[0] == "INFO: epoch 2/3 done  training loss 1.2346"
+    assert stats(log) == [{"_type": "epoch", "epoch": "2/3", "train_loss": 1.23456, "lr": 0.1}]
+    assert events.scalars == []
+    log.clear()
+    report.epoch_done({"epoch": 3, "train_loss": 1.0, "lr": 0.1, "val_top1": 50.0, "val_top5": 87.5, "val_loss": 0.75})
+    assert log[0] == (
+        "INFO: epoch 3/3 done  training loss 1.0000  validation top-1 50.00 %  top-5 87.50 %  loss 0.7500"
+    )
+    assert stats(log)[0]["val_top5"] == 87.5
+    assert events.scalars == [("val/top1", 50.0, 21), ("val/top5", 87.5, 21), ("val/loss", 0.75, 21)]
+
+
+def test_events(clock):
+    events = Events()
+    report = run(clock, events=events)
+    steps = [10, 13, 14]  # counted over epochs
+    assert [(name, step) for name, _, step in events.scalars] == [
+        (name, step) for step in steps for name in ("train/loss", "train/lr", "train/grad_norm")
+    ]
+    assert [value for name, value, _ in events.scalars if name == "train/loss"] == [1.5, 4.5, 6.5]
+    report.close()
+    assert events.closed
+
+
+# ----------------------------------------------------------------------------------------------------- TensorBoard
+
+
+def test_tensorboard_is_off_by_default_and_on_the_main_process_alone(tmp_path, monkeypatch):
+    assert open_tensorboard(load_config(None, ["OUTPUT_DIR", str(tmp_path)])) is None
+    monkeypatch.setattr(distributed, "is_main", lambda: False)
+    assert open_tensorboard(load_config(None, ["OUTPUT_DIR", str(tmp_path), "TENSORBOARD.ENABLE", "True"])) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["", "elsewhere"])
+def test_tensorboard_writes_events(tmp_path, clock, folder):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    overrides = ["OUTPUT_DIR", str(tmp_path), "TENSORBOARD.ENABLE", "True"]
+    if folder:
+        overrides += ["TENSORBOARD.LOG_DIR", str(tmp_path / folder)]
+    report = run(clock, events=open_tensorboard(load_config(None, overrides)))
+    report.close()
+    reader = EventAccumulator(str(tmp_path / (folder or "tensorboard")))
+    reader.Reload()
+    assert reader.Tags()["scalars"] == ["train/loss", "train/lr", "train/grad_norm"]
+    assert [(e.step, e.value) for e in reader.Scalars("train/loss")] == [(10, 1.5), (13, 4.5), (14, 6.5)]
+
+
+def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
+    plain_import = builtins.__import__
+
+    def no_tensorboard(name, *args, **kwargs):
+        if "tensorboard" in name:
+            raise ImportError(name)
+        return plain_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_tensorboard)
+    cfg = load_config(None, ["OUTPUT_DIR", str(tmp_path), "TENSORBOARD.ENABLE", "True"])
+    with pytest.raises(ConfigError) as error:
+        open_tensorboard(cfg)
+    assert str(error.value) == (
+        "TENSORBOARD.ENABLE needs tensorboard: pip install 'uniformer_video[tensorboard]', or set it to False"
+    )

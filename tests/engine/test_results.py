@@ -1,0 +1,122 @@
+"""The files of a test."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import numpy as np
+import pytest
+import simplejson
+import torch
+
+from uniformer_video.engine.results import confidences, write_predictions, write_summary
+
+
+def read_csv(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+# ----------------------------------------------------------------------------------------------------- confidences
+
+
+def test_summed_logits_are_averaged_first():
+    logits = torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    shares = confidences(logits.sum(1), views=3, method="sum", score="logits")
+    assert shares.dtype == torch.float32
+    torch.testing.assert_close(shares.double(), logits.mean(1).softmax(1), atol=1e-6, rtol=1e-5)
+
+
+def test_largest_logits_are_taken_as_they_are():
+    logits = torch.tensor([[1.0, 2.0, 3.0]])
+    expected = np.exp([1, 2, 3]) / np.exp([1, 2, 3]).sum()
+    shares = confidences(logits, views=7, method="max", score="logits")
+    assert shares[0].tolist() == pytest.approx(expected.tolist())
+
+
+@pytest.mark.parametrize("method", ["sum", "max"])
+def test_probabilities_are_normalised(method):
+    scores = torch.tensor([[1.5, 0.5, 1.0], [0.2, 0.6, 0.8]])
+    shares = confidences(scores, views=3, method=method, score="softmax")
+    torch.testing.assert_close(shares, torch.tensor([[0.5, 1 / 6, 1 / 3], [0.125, 0.375, 0.5]]))
+
+
+# ----------------------------------------------------------------------------------------------------- predictions
+
+PATHS = ["dir/a b.mp4", 'c, "d".mp4', "é/本.mp4"]
+
+
+def write(folder, scores, shares=None, names=None, labels=(1, 0, 5)):
+    shares = scores.softmax(1) if shares is None else shares
+    write_predictions(folder, scores=scores, shares=shares, labels=labels, paths=PATHS, class_names=names)
+
+
+def test_the_arrays(tmp_path):
+    scores = torch.randn(3, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    write(tmp_path / "new" / "test", scores)
+    with np.load(tmp_path / "new" / "test" / "predictions.npz", allow_pickle=False) as content:
+        assert sorted(content) == ["labels", "paths", "scores"]
+        assert content["scores"].dtype == np.float32
+        assert np.array_equal(content["scores"], scores.numpy().astype(np.float32))
+        assert content["labels"].dtype == np.int64 and content["labels"].tolist() == [1, 0, 5]
+        assert content["paths"].tolist() == PATHS
+
+
+def test_the_table_has_the_five_best(tmp_path):
+    scores = torch.tensor([[0, 1, 2, 3, 4, 5.0, 6], [9, 8, 7, 6, 5, 4, 3], [5, 5, 9, 5, 5, 5, 5]])
+    shares = torch.arange(21).view(3, 7) / 100
+    write(tmp_path, scores, shares)
+    header, *rows = read_csv(tmp_path / "predictions.csv")
+    assert header == ["path", "label", *(f"top{n}_{part}" for n in range(1, 6) for part in ("class", "score"))]
+    assert rows[0] == [
+        PATHS[0],
+        "1",
+        *["6", "0.060000", "5", "0.050000", "4", "0.040000", "3", "0.030000", "2", "0.020000"],
+    ]
+    assert rows[1] == [
+        PATHS[1],
+        "0",
+        *["0", "0.070000", "1", "0.080000", "2", "0.090000", "3", "0.100000", "4", "0.110000"],
+    ]
+    assert rows[2][2::2] == ["2", "0", "1", "3", "4"]  # equal scores: the lower class first
+    assert [row[0] for row in rows] == PATHS
+
+
+def test_names_beside_numbers_and_fewer_classes_than_five(tmp_path):
+    scores = torch.tensor([[0.0, 2.0], [1.0, 0.0], [0.0, 1.0]])
+    write(tmp_path, scores, names=["run, fast", "jump"], labels=(1, 0, 0))
+    header, *rows = read_csv(tmp_path / "predictions.csv")
+    assert header == [
+        *("path", "label", "label_name"),
+        *("top1_class", "top1_name", "top1_score", "top2_class", "top2_name", "top2_score"),
+    ]
+    share = math.exp(2) / (math.exp(2) + 1)
+    assert rows[0] == [PATHS[0], "1", "jump", "1", "jump", f"{share:.6f}", "0", "run, fast", f"{1 - share:.6f}"]
+
+
+def test_no_video_at_all(tmp_path):
+    write_predictions(
+        tmp_path, scores=torch.zeros(0, 6), shares=torch.zeros(0, 6), labels=[], paths=[], class_names=None
+    )
+    with np.load(tmp_path / "predictions.npz") as content:
+        assert content["scores"].shape == (0, 6) and len(content["paths"]) == 0
+    assert len(read_csv(tmp_path / "predictions.csv")) == 1
+
+
+# --------------------------------------------------------------------------------------------------------- summary
+
+
+def test_the_summary_is_json_whatever_the_numbers(tmp_path):
+    summary = {"top1": 50.0, "top5": float("nan"), "videos": 3, "missing": [{"path": "é", "reason": "x"}], "w": "r"}
+    write_summary(tmp_path / "test", summary)
+    text = (tmp_path / "test" / "summary.json").read_text(encoding="utf-8")
+    assert text.endswith("}\n") and "NaN" not in text
+    assert simplejson.loads(text) == {**summary, "top5": None}
+
+
+def test_results_are_replaced_whole(tmp_path):
+    write_summary(tmp_path, {"top1": 1.0, "long": "x" * 1000})
+    write_summary(tmp_path, {"top1": 2.0})
+    assert simplejson.loads((tmp_path / "summary.json").read_text()) == {"top1": 2.0}
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]

@@ -1,0 +1,236 @@
+"""The multi-view test: every number recomputed from single views."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import simplejson
+import torch
+
+from tests.helpers import write_truncated
+from tests.toy import CLASSES, entries, rewrite, toy_cfg
+from uniformer_video.engine import setup
+from uniformer_video.engine.checkpoint import checkpoint_path
+from uniformer_video.engine.tester import Tester
+from uniformer_video.runtime.errors import DataError
+from uniformer_video.transforms.spatial import resize_short_side, view_crop
+from uniformer_video.video.open import open_video
+from uniformer_video.video.sampling import DenseSampler
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def test(toy_set, tmp_path):
+    """Return a function that tests random weights with overrides and gives (exit code, results)."""
+
+    def run(*overrides, data=toy_set):
+        cfg = toy_cfg(data, tmp_path / "out", *map(str, overrides))
+        code = Tester(cfg, CPU).run()
+        return code, Results(tmp_path / "out" / "test")
+
+    return run
+
+
+class Results:
+    def __init__(self, folder):
+        with np.load(folder / "predictions.npz") as content:
+            self.scores, self.labels, self.paths = (content[name] for name in ("scores", "labels", "paths"))
+        with open(folder / "predictions.csv", encoding="utf-8", newline="") as file:
+            self.table = list(csv.DictReader(file))
+        self.summary = simplejson.loads((folder / "summary.json").read_text())
+
+
+def logits_one_by_one(cfg, paths, clips, crops):
+    """Return logits (videos, views, K), each view decoded, cut and scored by itself."""
+    model = setup.new_model(cfg, CPU).eval()
+    sampler = DenseSampler(4, 2)
+    rows = []
+    for path in paths:
+        for clip in range(clips):
+            for crop in range(crops):
+                with open_video(path) as reader, torch.no_grad():
+                    frames = reader.frames_at(sampler.view(reader.num_frames, clip, clips).tolist())
+                    view = view_crop(resize_short_side(frames, 32), 32, crop, crops)
+                    rows.append(model(((view.permute(3, 0, 1, 2)[None] / 255) - 0.45) / 0.225)[0])
+    return torch.stack(rows).view(len(paths), clips * crops, -1).double()
+
+
+COMBINE = {
+    ("sum", "logits"): lambda x: x.sum(1),
+    ("max", "logits"): lambda x: x.amax(1),
+    ("sum", "softmax"): lambda x: x.softmax(2).sum(1),
+    ("max", "softmax"): lambda x: x.softmax(2).amax(1),
+}
+SHARES = {
+    ("sum", "logits"): lambda x: x.mean(1).softmax(1),
+    ("max", "logits"): lambda x: x.amax(1).softmax(1),
+    ("sum", "softmax"): lambda x: x.softmax(2).mean(1),
+    ("max", "softmax"): lambda x: x.softmax(2).amax(1) / x.softmax(2).amax(1).sum(1, keepdim=True),
+}
+
+
+@pytest.mark.parametrize(("method", "score"), list(COMBINE))
+@pytest.mark.parametrize(("clips", "crops"), [(2, 3), (1, 1), (3, 2)])
+def test_scores_are_those_of_single_views_put_together(toy_set, test, method, score, clips, crops):
+    overrides = (
+        *("TEST.NUM_ENSEMBLE_VIEWS", clips, "TEST.NUM_SPATIAL_CROPS", crops),
+        *("TEST.ENSEMBLE_METHOD", method, "TEST.ENSEMBLE_SCORE", score),
+    )
+    code, results = test(*overrides)
+    paths = [line.rpartition(" ")[0] for line in entries(toy_set, "test")]
+    logits = logits_one_by_one(toy_cfg(toy_set, toy_set / "unused"), paths, clips, crops)
+    assert code == 0
+    assert (results.scores.dtype, results.scores.shape) == (np.float32, (6, 3))
+    np.testing.assert_allclose(results.scores, COMBINE[method, score](logits).numpy(), atol=2e-5)
+    assert results.paths.tolist() == paths
+    assert results.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    shares = SHARES[method, score](logits).numpy()
+    for row, share, own in zip(results.table, shares, results.scores, strict=True):
+        order = sorted(range(3), key=lambda k: (-own[k], k))
+        assert [int(row[f"top{n}_class"]) for n in (1, 2, 3)] == order
+        assert [row[f"top{n}_name"] for n in (1, 2, 3)] == [CLASSES[k] for k in order]
+        assert [float(row[f"top{n}_score"]) for n in (1, 2, 3)] == pytest.approx([share[k] for k in order], abs=1e-5)
+    assert (results.summary["ensemble_method"], results.summary["ensemble_score"]) == (method, score)
+    assert (results.summary["views"], results.summary["clips"], results.summary["crops"]) == (
+        clips * crops,
+        clips,
+        crops,
+    )
+
+
+def test_the_summary_is_what_the_arrays_say(test, log):
+    _, results = test()
+    predicted = results.scores.argmax(1)
+    right = predicted == results.labels
+    per_class = [100 * right[results.labels == k].mean() for k in range(3)]
+    summary = results.summary
+    assert summary["top1"] == pytest.approx(100 * right.mean())
+    assert summary["top5"] == 100.0
+    assert summary["mean_class_accuracy"] == pytest.approx(np.mean(per_class))
+    assert (summary["videos"], summary["missing"], summary["weights"]) == (6, [], "random")
+    assert summary["seconds"] > 0
+    assert "INFO: testing 6 videos x 6 views (2 clips x 3 crops)" in log
+    line = next(line for line in log if line.startswith("INFO: test: "))
+    assert line.startswith(
+        f"INFO: test: top-1 {summary['top1']:.2f} %  top-5 (of only 3 classes) 100.00 %  mean class accuracy "
+        f"{summary['mean_class_accuracy']:.2f} %  (6 videos x 6 views, "
+    )
+    stats = [simplejson.loads(line.split("json_stats: ")[1]) for line in log if "json_stats" in line]
+    assert [entry["_type"] for entry in stats] == ["test_final"]
+    assert stats[0]["top1"] == pytest.approx(summary["top1"])
+
+
+def test_top5_of_more_classes(toy_set, tmp_path, log):
+    data = rewrite(toy_set, tmp_path / "set")
+    (data / "classes.json").unlink()
+    Tester(toy_cfg(data, tmp_path / "out", "MODEL.NUM_CLASSES", "8"), CPU).run()
+    results = Results(tmp_path / "out" / "test")
+    best = np.argsort(-results.scores, axis=1, kind="stable")[:, :5]
+    within = (best == results.labels[:, None]).any(1)
+    assert results.summary["top5"] == pytest.approx(100 * within.mean())
+    assert list(results.table[0]) == [
+        *("path", "label"),
+        *(f"top{n}_{part}" for n in range(1, 6) for part in ("class", "score")),
+    ]
+    assert any("  top-5 " in line and "of only" not in line for line in log)
+
+
+@pytest.mark.parametrize("size", [1, 5, 7, 100])
+def test_views_at_a_time_change_nothing_to_speak_of(test, size):
+    base = test("TEST.BATCH_SIZE", 12)[1]
+    other = test("TEST.BATCH_SIZE", size)[1]
+    np.testing.assert_allclose(other.scores, base.scores, atol=1e-5)
+    assert other.paths.tolist() == base.paths.tolist()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_change_no_bit(test, workers):
+    base = test()[1].scores
+    assert np.array_equal(test("DATA_LOADER.NUM_WORKERS", workers)[1].scores, base)
+
+
+def test_half_precision_is_close(test):
+    base, half = test()[1].scores, test("TRAIN.MIXED_PRECISION", "bf16")[1].scores
+    assert half.dtype == np.float32
+    assert 0 < np.abs(half - base).max() < 0.05 * np.abs(base).max() + 0.05
+
+
+def test_the_network_is_in_evaluation_mode(test):
+    base = test()[1].scores
+    assert np.array_equal(test("UNIFORMER.DROP_DEPTH_RATE", 0.9, "MODEL.DROPOUT_RATE", 0.9)[1].scores, base)
+
+
+def test_the_weights_of_a_checkpoint_are_named(toy_set, tmp_path, test):
+    path = checkpoint_path(tmp_path / "out", 3)
+    path.parent.mkdir(parents=True)
+    model = setup.new_model(toy_cfg(toy_set, tmp_path / "out"), CPU)
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.copy_(torch.tensor([0.0, 4.0, 2.0]))
+    torch.save({"model_state": model.state_dict()}, path)
+    _, results = test()
+    assert results.summary["weights"] == str(path)
+    assert np.array_equal(results.scores, np.tile(np.float32([0, 24, 12]), (6, 1)))  # six views
+    assert results.summary["top1"] == pytest.approx(100 / 3)
+
+
+# --------------------------------------------------------------------------------------------------------- missing
+
+
+@pytest.fixture
+def with_missing(toy_set, tmp_path, broken_video):
+    """Return a set whose test list has two broken videos among six good ones."""
+    lines = entries(toy_set, "test")
+    source = toy_set / "videos" / "test red 0.mp4"
+    cut = write_truncated(tmp_path / "cut off.mp4", source, 0.6)
+    return rewrite(toy_set, tmp_path / "set", test=[f"{broken_video} 0", *lines[:4], f"{cut} 2", *lines[4:]])
+
+
+@pytest.mark.parametrize(("allow", "expected"), [(False, 1), (True, 0)])
+@pytest.mark.parametrize("size", [12, 2])  # several videos, or a part of one, at a time
+def test_a_missing_video_is_named_and_never_replaced(with_missing, test, log, broken_video, allow, expected, size):
+    base = test()[1]
+    log.clear()
+    code, results = test("TEST.ALLOW_MISSING", allow, "TEST.BATCH_SIZE", size, data=with_missing)
+    assert code == expected
+    assert results.paths.tolist() == base.paths.tolist()
+    np.testing.assert_allclose(results.scores, base.scores, atol=1e-5)
+    assert results.summary["videos"] == 6
+    assert results.summary["top1"] == base.summary["top1"]
+    missing = results.summary["missing"]
+    assert [entry["path"].rpartition("/")[2] for entry in missing] == ["broken.mp4", "cut off.mp4"]
+    assert all(entry["reason"].startswith(entry["path"] + ": ") for entry in missing)
+    errors = [line for line in log if line.startswith("ERROR: ")]
+    way_out = "" if allow else "; exit code 1 (TEST.ALLOW_MISSING True accepts it)"
+    assert errors[0] == f"ERROR: 2 of 8 test videos could not be read{way_out}:"
+    assert errors[1:] == [f"ERROR:   {entry['reason']}" for entry in missing]
+    assert sum(line.startswith(f"WARNING: unreadable test video {broken_video}") for line in log) == 1
+
+
+def test_nothing_can_be_read(toy_set, tmp_path, broken_video, test):
+    data = rewrite(toy_set, tmp_path / "set", test=[f"{broken_video} 0"])
+    code, results = test(data=data)
+    assert code == 1
+    assert results.scores.shape == (0, 3) and results.table == []
+    summary = results.summary
+    assert (summary["top1"], summary["top5"], summary["mean_class_accuracy"], summary["videos"]) == (None,) * 3 + (0,)
+    assert len(summary["missing"]) == 1
+
+
+def test_a_video_that_vanishes_is_missing(toy_set, tmp_path, test):
+    data = rewrite(toy_set, tmp_path / "set", test=entries(toy_set, "test")[:1] + [f"{tmp_path}/gone.mp4 1"])
+    code, results = test(data=data)
+    assert code == 1
+    assert results.summary["missing"][0]["path"] == f"{tmp_path}/gone.mp4"
+
+
+def test_mistakes_show_before_anything_runs(toy_set, tmp_path):
+    data = rewrite(toy_set, tmp_path / "set")
+    shutil.copy(data / "test.csv", data / "t.csv")
+    (data / "test.csv").write_text("")
+    with pytest.raises(DataError, match=r"test.csv: an empty list"):
+        Tester(toy_cfg(data, tmp_path / "out"), CPU)

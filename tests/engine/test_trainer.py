@@ -1,0 +1,392 @@
+"""Training: the same bits however it runs, and everything that can go wrong on the way."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+
+import pytest
+import torch
+
+from tests.helpers import write_text
+from tests.toy import FULL_AUGMENTATION, entries, rewrite, same_bits, toy_cfg
+from uniformer_video.engine import setup, trainer
+from uniformer_video.engine.checkpoint import best_path, checkpoint_path, read_checkpoint
+from uniformer_video.engine.inputs import DeviceInputs
+from uniformer_video.engine.report import TrainReport
+from uniformer_video.engine.trainer import Trainer
+from uniformer_video.engine.validator import Validation
+from uniformer_video.runtime.errors import DataError, UserError, WeightError
+from uniformer_video.solver.losses import soft_cross_entropy
+from uniformer_video.solver.schedule import Schedule
+
+CPU = torch.device("cpu")
+draw_curves = trainer.draw_curves
+
+
+@pytest.fixture(autouse=True)
+def curves(monkeypatch):
+    """Keep what would be drawn instead of drawing it; drawing takes longer than the training."""
+    drawn = []
+    monkeypatch.setattr(trainer, "draw_curves", lambda history, path: drawn.append((list(history), path)))
+    return drawn
+
+
+@pytest.fixture
+def train(toy_set, tmp_path):
+    """Return a function that trains with overrides into tmp_path/<out> and gives the trainer."""
+
+    def run(*overrides, out="out", data=toy_set):
+        cfg = toy_cfg(data, tmp_path / out, *map(str, overrides))
+        (tmp_path / out).mkdir(exist_ok=True)
+        made = Trainer(cfg, CPU)
+        made.run()
+        return made
+
+    return run
+
+
+def last(trainer):
+    return read_checkpoint(checkpoint_path(trainer.output, trainer.epoch))
+
+
+def assert_same_run(one, other):
+    """Two checkpoints hold the same bits: weights, optimizer, history."""
+    assert same_bits(one.model_state, other.model_state)
+    states = [c.optimizer_state["state"] for c in (one, other)]
+    assert states[0].keys() == states[1].keys() and states[0]
+    assert all(same_bits(states[0][n], states[1][n]) for n in states[0])
+    assert one.optimizer_state["param_groups"] == other.optimizer_state["param_groups"]
+    assert (one.epoch, one.history, one.best) == (other.epoch, other.history, other.best)
+
+
+# -------------------------------------------------------------------------------------------------------- training
+
+
+def test_it_learns_and_keeps_what_it_did(train, curves, log):
+    made = train("SOLVER.MAX_EPOCH", 3)
+    assert [entry["epoch"] for entry in made.history] == [1, 2, 3]
+    losses = [entry["train_loss"] for entry in made.history]
+    assert losses == sorted(losses, reverse=True) and losses[-1] < 0.95
+    assert made.history[-1]["val_top1"] == 100.0
+    assert sorted(os.listdir(made.output / "checkpoints")) == [
+        "checkpoint_best.pyth",
+        *(f"checkpoint_epoch_0000{n}.pyth" for n in (1, 2, 3)),
+    ]
+    checkpoint = last(made)
+    assert checkpoint.history == made.history and checkpoint.epoch == 3
+    assert checkpoint.class_names == ["red", "green", "blue"]
+    assert "BATCH_SIZE: 4" in checkpoint.cfg
+    assert same_bits(checkpoint.model_state, made.model.state_dict())
+    assert [len(history) for history, _ in curves] == [1, 2, 3, 3]
+    assert {path for _, path in curves} == {made.output / "curves.png"}
+    assert "INFO: training on 12 videos, 3 steps an epoch of 4 videos x 2 clips; validating on 6 videos" in log
+    best = made.best
+    assert log[-1] == (
+        f"INFO: best validation: top-1 {best['val_top1']:.2f} % after epoch {best['epoch']}, kept in "
+        f"{best_path(made.output)}"
+    )
+
+
+def test_curves_are_drawn(train, monkeypatch):
+    monkeypatch.setattr(trainer, "draw_curves", draw_curves)
+    made = train("SOLVER.MAX_EPOCH", 1)
+    assert (made.output / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def one_step(cfg):
+    """Return (weights before, gradients, loss) of the first step of an epoch, computed apart from the trainer."""
+    from uniformer_video.datasets import build_dataset
+
+    model = setup.new_model(cfg, CPU).train()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    batch = next(iter(setup.train_loader(cfg, build_dataset("kinetics", cfg, "train"), CPU)))
+    clips, targets = DeviceInputs.from_config(cfg).train(batch, CPU)
+    loss = soft_cross_entropy(model(clips), targets)
+    loss.backward()
+    return before, {name: p.grad for name, p in model.named_parameters()}, loss.item()
+
+
+SGD = ("SOLVER.OPTIMIZING_METHOD", "sgd", "SOLVER.MAX_EPOCH", 1, "TRAIN.BATCH_SIZE", 12, "SOLVER.BASE_LR", 0.5)
+
+
+def test_a_step_of_sgd(train):
+    made = train(*SGD, "SOLVER.WEIGHT_DECAY", 0.01)
+    before, gradients, loss = one_step(made.cfg)
+    assert made.history[0]["train_loss"] == pytest.approx(loss, rel=1e-6)
+    after = dict(made.model.named_parameters())
+    for name, old in before.items():
+        decay = 0.01 if old.ndim > 1 and not name.endswith("bias") else 0.0
+        torch.testing.assert_close(
+            after[name], old - 0.5 * (gradients[name] + decay * old), msg=lambda m, n=name: n + m
+        )
+    assert made.optimizer.param_groups[0]["momentum"] == 0.9
+
+
+@pytest.mark.parametrize(("key", "limit"), [("SOLVER.CLIP_GRAD_L2NORM", 0.01), ("SOLVER.CLIP_GRAD_VAL", 1e-4)])
+def test_gradients_are_clipped(train, log, key, limit):
+    made = train(*SGD, "SOLVER.WEIGHT_DECAY", 0, key, limit)
+    before, gradients, _ = one_step(made.cfg)
+    norm = torch.stack([g.norm() for g in gradients.values()]).norm().item()
+    assert norm > 0.02  # there is something to clip
+    for name, p in made.model.named_parameters():
+        if "NORM" in key:
+            clipped = gradients[name] * limit / norm
+        else:
+            clipped = gradients[name].clamp(-limit, limit)
+        torch.testing.assert_close(p.detach(), before[name] - 0.5 * clipped, atol=1e-7, rtol=1e-4)
+    line = next(line for line in log if "grad " in line)
+    assert float(re.search(r"grad ([\d.]+)", line)[1]) == pytest.approx(norm, rel=0.01)  # before clipping
+
+
+def test_rates_follow_the_schedule_in_every_step(train, monkeypatch):
+    rates = []
+    step_done = TrainReport.step_done
+    monkeypatch.setattr(
+        TrainReport,
+        "step_done",
+        lambda self, e, s, loss, lr, norm: rates.append(lr) or step_done(self, e, s, loss, lr, norm),
+    )
+    made = train("SOLVER.WARMUP_EPOCHS", 0.5)
+    schedule = Schedule.from_config(made.cfg)
+    assert rates == [schedule(n / 3) for n in range(6)]
+    assert rates[0] == 1e-6 and len(set(rates)) == 6
+    assert [entry["lr"] for entry in made.history] == [rates[2], rates[5]]
+
+
+@pytest.mark.parametrize("mode", ["bf16", True])
+def test_half_precision_trains(train, mode):
+    full = train("SOLVER.MAX_EPOCH", 1)
+    half = train("SOLVER.MAX_EPOCH", 1, "TRAIN.MIXED_PRECISION", mode, out="half")
+    assert all(p.dtype == torch.float32 for p in half.model.parameters())
+    assert half.history[0]["train_loss"] == pytest.approx(full.history[0]["train_loss"], rel=0.02)
+    assert half.history[0]["train_loss"] != full.history[0]["train_loss"]
+
+
+def test_plain_labels_and_recomputation_train(train):
+    made = train(
+        *("MODEL.LOSS_FUNC", "cross_entropy", "MODEL.USE_CHECKPOINT", True, "MODEL.CHECKPOINT_NUM", "[1, 1, 1, 1]"),
+        *("SOLVER.MAX_EPOCH", 1),
+    )
+    plain = train("MODEL.LOSS_FUNC", "cross_entropy", "SOLVER.MAX_EPOCH", 1, out="plain")
+    for (name, a), b in zip(made.model.state_dict().items(), plain.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, msg=lambda m, n=name: n + m)
+
+
+def test_precise_batch_norm_changes_statistics_alone(train, log):
+    plain = train("SOLVER.MAX_EPOCH", 1)
+    made = train("SOLVER.MAX_EPOCH", 1, "BN.USE_PRECISE_STATS", True, "BN.NUM_BATCHES_PRECISE", 2, out="precise")
+    assert "INFO: precise batch norm from 2 batches" in log
+    assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), made.model.parameters(), strict=True))
+    changed = [
+        name
+        for (name, a), b in zip(plain.model.named_buffers(), made.model.buffers(), strict=True)
+        if "running" in name and not torch.equal(a, b)
+    ]
+    assert len(changed) == sum("running" in name for name, _ in plain.model.named_buffers())
+    assert same_bits(last(made).model_state, made.model.state_dict())
+
+
+@pytest.mark.parametrize("options", [("SOLVER.BASE_LR", 1e30), ("SOLVER.BASE_LR", 1e30, "SOLVER.CLIP_GRAD_L2NORM", 1)])
+def test_a_loss_that_is_no_number_stops_the_run(train, tmp_path, options):
+    with pytest.raises(UserError) as error:
+        train("SOLVER.OPTIMIZING_METHOD", "sgd", *options)
+    assert re.fullmatch(
+        r"the loss is (nan|inf) and the gradient norm \S+ at epoch 1 step [23]; lower SOLVER.BASE_LR, set "
+        r"SOLVER.CLIP_GRAD_L2NORM or TRAIN.MIXED_PRECISION False; checkpoints up to epoch 0 are kept in \S+",
+        str(error.value),
+    )
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+# ------------------------------------------------------------------------------------------------------- same bits
+
+
+def test_no_number_of_workers_changes_a_bit(train, toy_set, tmp_path, broken_video):
+    data = rewrite(toy_set, tmp_path / "set", train=[*entries(toy_set, "train"), f"{broken_video} 1"])
+    options = (*FULL_AUGMENTATION, "SOLVER.MAX_EPOCH", 1, "BN.USE_PRECISE_STATS", True)
+    base = last(train(*options, out="w0", data=data))
+    for workers in (1, 3):
+        other = last(train(*options, "DATA_LOADER.NUM_WORKERS", workers, out=f"w{workers}", data=data))
+        assert_same_run(base, other)
+    seeded = last(train(*options, "RNG_SEED", 8, out="seed", data=data))
+    assert not same_bits(base.model_state, seeded.model_state)
+
+
+def test_what_ran_before_in_the_process_changes_no_bit(train):
+    base = last(train(*FULL_AUGMENTATION, "SOLVER.MAX_EPOCH", 1))
+    torch.manual_seed(12345)
+    torch.rand(7)
+    assert_same_run(base, last(train(*FULL_AUGMENTATION, "SOLVER.MAX_EPOCH", 1, out="again")))
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_killed_run_resumes_to_the_same_bits(train, tmp_path, monkeypatch, log):
+    options = (*FULL_AUGMENTATION, "SOLVER.MAX_EPOCH", 3, "DATA_LOADER.NUM_WORKERS", 1)
+    straight = train(*options, out="straight")
+    step = Trainer._step
+
+    def killed_in_epoch_2(self, batch, epoch, number, lr):
+        if (epoch, number) == (1, 2):
+            raise Killed
+        return step(self, batch, epoch, number, lr)
+
+    monkeypatch.setattr(Trainer, "_step", killed_in_epoch_2)
+    with pytest.raises(Killed):
+        train(*options, out="killed")
+    monkeypatch.setattr(Trainer, "_step", step)
+    assert sorted(os.listdir(tmp_path / "killed" / "checkpoints")) == [
+        *("checkpoint_best.pyth", "checkpoint_epoch_00001.pyth"),
+    ]
+    log.clear()
+    resumed = train(*options, out="killed")
+    assert f"INFO: resumed from {checkpoint_path(tmp_path / 'killed', 1)} after 1 of 3 epochs" in log
+    assert not any("random weights" in line for line in log)
+    assert_same_run(last(straight), last(resumed))
+
+
+def test_a_run_stopped_between_epochs_resumes_to_the_same_bits(train, tmp_path):
+    straight = train(*FULL_AUGMENTATION, "BN.USE_PRECISE_STATS", True)
+    shutil.copytree(straight.output, tmp_path / "copy")
+    checkpoint_path(tmp_path / "copy", 2).unlink()
+    resumed = train(*FULL_AUGMENTATION, "BN.USE_PRECISE_STATS", True, out="copy")
+    assert_same_run(last(straight), last(resumed))
+
+
+def test_a_finished_run_does_nothing(train, tmp_path):
+    first = train()
+    stamp = checkpoint_path(first.output, 2).stat().st_mtime_ns
+    again = train()
+    assert again.history == first.history and again.best == first.best
+    assert checkpoint_path(first.output, 2).stat().st_mtime_ns == stamp
+
+
+def test_auto_resume_off_starts_anew(train, log):
+    first = last(train("SOLVER.MAX_EPOCH", 1))
+    log.clear()
+    again = train("SOLVER.MAX_EPOCH", 1, "TRAIN.AUTO_RESUME", False)
+    assert any("random weights" in line for line in log)
+    assert_same_run(first, last(again))
+
+
+def test_a_longer_run_goes_on(train):
+    train("SOLVER.MAX_EPOCH", 1)
+    longer = train("SOLVER.MAX_EPOCH", 3)
+    assert [entry["epoch"] for entry in longer.history] == [1, 2, 3]
+
+
+def test_going_on_from_a_file_elsewhere(train, tmp_path):
+    straight = train(out="straight")
+    path = checkpoint_path(straight.output, 1)
+    options = ("TRAIN.CHECKPOINT_FILE_PATH", path)
+    made = train(*options, "TRAIN.CHECKPOINT_EPOCH_RESET", False, out="elsewhere")
+    assert_same_run(last(straight), last(made))
+    # With the reset (the default) it gives weights alone: two epochs more.
+    reset = train(*options, out="reset")
+    assert [entry["epoch"] for entry in reset.history] == [1, 2]
+    assert not same_bits(last(reset).model_state, last(straight).model_state)
+    # What OUTPUT_DIR holds comes first.
+    again = train(*options, "TRAIN.CHECKPOINT_EPOCH_RESET", False, "SOLVER.MAX_EPOCH", 3, out="elsewhere")
+    assert [entry["epoch"] for entry in again.history] == [1, 2, 3]
+
+
+def test_weights_alone_cannot_be_gone_on_from(train, tmp_path, toy_set):
+    path = tmp_path / "w.pyth"
+    torch.save(setup.new_model(toy_cfg(toy_set, tmp_path), CPU).state_dict(), path)
+    with pytest.raises(WeightError, match=f"^{path} is no checkpoint to go on from"):
+        train("TRAIN.CHECKPOINT_FILE_PATH", path, "TRAIN.CHECKPOINT_EPOCH_RESET", False)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "what"),
+    [
+        (("UNIFORMER.DEPTH", "[1, 2, 1, 1]"), "it is of another network"),
+        (("SOLVER.OPTIMIZING_METHOD", "sgd"), "its optimizer differs"),
+        (("SOLVER.ZERO_WD_1D_PARAM", False), "its optimizer differs"),
+    ],
+)
+def test_another_run_cannot_be_resumed(train, overrides, what):
+    path = checkpoint_path(train("SOLVER.MAX_EPOCH", 1).output, 1)
+    with pytest.raises(WeightError) as error:
+        train(*overrides)
+    assert str(error.value).startswith(f"{path} cannot be resumed, {what} (")
+
+
+# --------------------------------------------------------------------------------------------- periods and the best
+
+
+def test_the_best_is_kept(train, monkeypatch):
+    shares = iter([50.0, 75.0, 75.0, 60.0])
+    monkeypatch.setattr(trainer, "validate", lambda *_: Validation(next(shares), 100.0, 1.0, 6))
+    made = train("SOLVER.MAX_EPOCH", 4)
+    best = read_checkpoint(best_path(made.output))
+    assert (best.epoch, best.best["epoch"], best.best["val_top1"]) == (2, 2, 75.0)  # the first of equals
+    assert made.best == best.best == last(made).best
+    assert same_bits(best.model_state, read_checkpoint(checkpoint_path(made.output, 2)).model_state)
+
+
+def test_no_readable_validation_video_is_no_best(train, toy_set, tmp_path, broken_video):
+    data = rewrite(toy_set, tmp_path / "set", val=[f"{broken_video} 1"])
+    made = train("SOLVER.MAX_EPOCH", 1, data=data)
+    assert made.best is None and not best_path(made.output).exists()
+    assert made.history[0]["val_top1"] != made.history[0]["val_top1"]  # NaN
+    rows = list(csv.reader(open(made.output / "unreadable.csv", encoding="utf-8")))
+    assert [row[0] for row in rows] == ["split", "val"]
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "save", "epochs", "evaluated", "saved"),
+    [(2, 3, 4, [2, 4], [2, 3, 4]), (9, 9, 3, [3], [3]), (1, 1, 2, [1, 2], [1, 2])],
+)
+def test_periods(train, monkeypatch, curves, evaluate, save, epochs, evaluated, saved):
+    count = iter(range(100))
+    monkeypatch.setattr(trainer, "validate", lambda *_: Validation(100.0 - next(count), 100.0, 1.0, 6))
+    made = train("TRAIN.EVAL_PERIOD", evaluate, "TRAIN.CHECKPOINT_PERIOD", save, "SOLVER.MAX_EPOCH", epochs)
+    assert [entry["epoch"] for entry in made.history if "val_top1" in entry] == evaluated
+    names = [int(m[1]) for name in os.listdir(made.output / "checkpoints") if (m := re.search(r"epoch_(\d+)", name))]
+    best = read_checkpoint(best_path(made.output)).epoch
+    assert best == evaluated[0]
+    assert sorted(names) == [n for n in saved if n % save == 0 or n == epochs]
+    assert len(made.history) == epochs
+
+
+# ---------------------------------------------------------------------------------------------------- broken videos
+
+
+def test_a_broken_video_is_replaced_and_told_once(train, toy_set, tmp_path, broken_video, log):
+    data = rewrite(
+        toy_set,
+        tmp_path / "set",
+        train=[f"{broken_video} 1", *entries(toy_set, "train")[:11]],
+        val=[*entries(toy_set, "val"), f"{broken_video} 2"],
+    )
+    made = train("SOLVER.MAX_EPOCH", 3, data=data)
+    assert [entry["epoch"] for entry in made.history] == [1, 2, 3]
+    told = [line for line in log if line.startswith("WARNING: unreadable")]
+    assert [line.partition(f"{broken_video}: ")[0] for line in told] == [
+        "WARNING: unreadable train video ",
+        "WARNING: unreadable val video ",
+    ]
+    with open(made.output / "unreadable.csv", encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["split", "reason"]
+    assert [row[0] for row in rows] == ["train", "val"]
+    assert all(row[1].startswith(f"{broken_video}: ") for row in rows)
+    assert log[-1] == (f"WARNING: videos that could not be read: 1 train, 1 val; see {made.output / 'unreadable.csv'}")
+    assert_same_run(last(made), last(train("SOLVER.MAX_EPOCH", 3, data=data, out="again")))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_all_broken_is_one_line(train, toy_set, tmp_path, workers):
+    names = [write_text(tmp_path / f"b{n}.mp4") for n in range(4)]
+    data = rewrite(toy_set, tmp_path / "set", train=[f"{name} 1" for name in names])
+    with pytest.raises(DataError) as error:
+        train("DATA_LOADER.NUM_WORKERS", workers, data=data)
+    text = str(error.value)
+    assert text.startswith("4 videos of the training list cannot be read, nor any in their place, for example ")
+    assert re.search(r"for example \S*/b\d\.mp4: .+; correct the list or DATA.PATH_PREFIX$", text)

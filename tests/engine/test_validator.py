@@ -1,0 +1,107 @@
+"""Validation: shares and loss over all videos, each once."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from uniformer_video.datasets.dataset import Failure
+from uniformer_video.datasets.loader import Batch
+from uniformer_video.engine.device import Precision
+from uniformer_video.engine.failures import FailureLog
+from uniformer_video.engine.inputs import DeviceInputs
+from uniformer_video.engine.validator import Validation, validate
+from uniformer_video.runtime import distributed
+
+CPU = torch.device("cpu")
+
+
+class Scores(nn.Module):
+    """A network whose logits are the first K values of a clip; notes how it was called."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.classes, self.calls = classes, []
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, clips):
+        self.calls.append((self.training, torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")))
+        return clips.flatten(1)[:, : self.classes] * self.weight
+
+
+def make(values, labels, *, sizes, failures=None):
+    """Return batches of ``sizes`` videos with pixel values (N, 12)."""
+    batches, start = [], 0
+    for size in sizes:
+        part = slice(start, start + size)
+        clips = torch.as_tensor(values)[part].to(torch.uint8).view(-1, 3, 1, 2, 2) if size else None
+        label = torch.as_tensor(labels)[part]
+        batches.append(Batch(clips, label, torch.arange(start, start + size), torch.zeros(size, dtype=torch.int64)))
+        start += size
+    if failures:
+        batches[-1].failures = failures
+    return batches
+
+
+def run(values, labels, *, sizes, classes, failures=None, mode=False):
+    model = Scores(classes)
+    inputs = DeviceInputs(mean=[0.0] * 3, std=[1 / 255] * 3, num_classes=classes)  # logits are the pixel values
+    log = FailureLog(None, "val")
+    batches = make(values, labels, sizes=sizes, failures=failures)
+    return validate(model, batches, inputs, Precision(mode, CPU), log), model, log
+
+
+def values_of(seed, count):
+    return torch.randint(0, 12, (count, 12), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("sizes", [(11,), (4, 4, 3), (1,) * 11])
+@pytest.mark.parametrize("classes", [12, 7, 3])
+def test_values(sizes, classes):
+    values = values_of(classes, 11)
+    labels = torch.arange(11) % classes
+    result, _, _ = run(values, labels, sizes=sizes, classes=classes)
+    top1 = top5 = loss = 0.0
+    for row, label in zip(values[:, :classes].double(), labels.tolist(), strict=True):
+        ranked = sorted(range(classes), key=lambda k: (-float(row[k]), k))
+        top1 += ranked[0] == label
+        top5 += label in ranked[:5]
+        loss -= float(torch.log_softmax(row, 0)[label])
+    assert result.videos == 11
+    assert result.top1 == pytest.approx(100 * top1 / 11)
+    assert result.top5 == pytest.approx(100 * top5 / 11)
+    assert result.loss == pytest.approx(loss / 11, rel=1e-5)
+    assert result.top5 == 100 or classes > 5
+
+
+def test_the_network_is_in_evaluation_mode_without_gradients():
+    _, model, _ = run(values_of(0, 4), [0, 1, 2, 3], sizes=(2, 2), classes=4)
+    assert model.calls == [(False, False, False)] * 2
+    _, model, _ = run(values_of(0, 4), [0, 1, 2, 3], sizes=(4,), classes=4, mode="bf16")
+    assert model.calls == [(False, False, True)]
+
+
+def test_unreadable_videos_are_noted_and_left_out(log):
+    failure = Failure(4, "x.mp4: empty")
+    values = torch.eye(12)[:4] * 200
+    result, model, failures = run(values, [0, 1, 2, 9], sizes=(4, 0), classes=12, failures=[failure])
+    assert (result.top1, result.videos) == (75.0, 4)
+    assert len(model.calls) == 1
+    assert failures.reasons == {4: "x.mp4: empty"}
+    assert log == ["WARNING: unreadable val video x.mp4: empty"]
+
+
+def test_no_readable_video_at_all():
+    result, _, _ = run(torch.zeros(0, 12), [], sizes=(0,), classes=12, failures=[Failure(0, "x: y")])
+    assert result.videos == 0
+    assert all(math.isnan(v) for v in (result.top1, result.top5, result.loss))
+
+
+def test_processes_add_up_their_counts(monkeypatch):
+    monkeypatch.setattr(distributed, "sum_floats", lambda own, device: [a + b for a, b in zip(own, [2, 0, 1, 6.0])])  # noqa: B905
+    values = torch.eye(12)[:2] * 200  # both right, with a loss of 0
+    result, _, _ = run(values, [0, 1], sizes=(2,), classes=12)
+    assert result == Validation(50.0, 75.0, pytest.approx(1.5), 4)
