@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= runs/demo
+REFERENCE ?= ../shared
 
-.PHONY: demo test test-slow lint format docs bench clean help
+.PHONY: demo test test-slow test-reference lint format docs bench clean help
 
 help:
 	@echo "make demo       set up, generate videos, train, test, draw (about 6 minutes on 2 cores)"
@@ -26,6 +27,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -q
+
+# REFERENCE: the folder of real videos and golden values, where there is one.
+test-reference: $(STAMP)
+	UNIFORMER_REFERENCE=$(REFERENCE) $(BIN)/python -m pytest tests/test_reference.py -q
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -q

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -143,8 +144,8 @@ def log() -> Iterator[list[str]]:
     logger.removeHandler(handler)
 
 
-@pytest.fixture
-def logger_restored() -> Iterator[None]:
+@contextmanager
+def restoring_logger() -> Iterator[None]:
     """Undo what ``setup_logging`` does to the package's logger."""
     logger = logging.getLogger(LOGGER_NAME)
     before = list(logger.handlers), logger.propagate, logger.level
@@ -153,6 +154,13 @@ def logger_restored() -> Iterator[None]:
         handler.close()
     logger.handlers[:], logger.propagate = before[0], before[1]
     logger.setLevel(before[2])
+
+
+@pytest.fixture
+def logger_restored() -> Iterator[None]:
+    """Undo what ``setup_logging`` does to the package's logger."""
+    with restoring_logger():
+        yield
 
 
 @pytest.fixture

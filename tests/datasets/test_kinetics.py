@@ -130,7 +130,7 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(words, max_size=8),
     labels=st.lists(st.integers(0, 9), min_size=9, max_size=9),

@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.toy import FULL_AUGMENTATION, entries, rewrite, toy_cfg
@@ -61,6 +61,7 @@ def test_a_batch_without_any_clip():
 worlds, seeds = st.integers(1, 5), st.integers(0, 99)
 
 
+@settings(deadline=None)
 @given(
     share=st.integers(1, 6), world=worlds, extra=st.integers(0, 40), seed=st.integers(0, 99), epoch=st.integers(0, 9)
 )
@@ -119,6 +120,7 @@ def test_batches_that_cannot_be(count, size, world):
         TrainBatches(count, size, seed=0, world=world)
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 50), size=st.integers(1, 9), world=worlds)
 def test_in_order_every_record_is_in_one_batch_of_one_process(count, size, world):
     seen = []
@@ -152,6 +154,7 @@ def epochs(dataset, workers, numbers=(0, 1)):
     return result
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_no_number_of_workers_changes_a_batch(toy_set, tmp_path, broken_video):
     data = rewrite(toy_set, tmp_path / "set", train=[f"{broken_video} 1", *entries(toy_set, "train")])
     dataset = build_dataset("kinetics", toy_cfg(data, tmp_path, *FULL_AUGMENTATION), "train")

@@ -116,7 +116,7 @@ def test_the_motion_is_in_the_decoded_pixels(small_set, label):
         middle_x, middle_y = (x.max() + x.min()) / 2, (y.max() + y.min()) / 2
         swept = np.unwrap(np.arctan2(y - middle_y, x - middle_x))
         turns = (swept[-1] - swept[0]) / (2 * np.pi)
-        assert (turns if name == "clockwise" else -turns) > 0.7
+        assert (turns if name == "clockwise" else -turns) > 0.5
     elif name == "blinking":
         assert (area == 0).sum() >= 4 and (area > 50).sum() >= 4
     else:

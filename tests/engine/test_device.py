@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 
 import pytest
 import torch
@@ -124,10 +123,11 @@ def test_the_processor_has_a_name():
 def test_memory_is_that_of_this_process_at_its_peak():
     before = peak_memory_gib(CPU)
     with open("/proc/self/status", encoding="utf-8") as file:
-        high_water = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-    # ru_maxrss also counts the parent's memory up to exec, so it is that or more.
-    assert before >= high_water / 2**20 * 0.98
-    assert before == pytest.approx(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, rel=0.02)
-    block = torch.ones(int((before + 0.05 - high_water / 2**20) * 2**28) + 2**24)
-    assert peak_memory_gib(CPU) > before
+        kib = {line.split(":")[0]: int(line.split()[1]) for line in file if line.startswith(("VmHWM", "VmRSS"))}
+    # The system also counts what the parent had when it made this process, so it is the high-water mark or more.
+    assert before >= kib["VmHWM"] / 2**20 * 0.98
+    more = 0.06  # GiB above the peak so far
+    block = torch.ones(int((before - kib["VmRSS"] / 2**20 + more) * 2**28))
+    assert before + more * 0.7 < peak_memory_gib(CPU) < before + more * 1.5
     del block
+    assert peak_memory_gib(CPU) > before  # the peak stays

@@ -50,7 +50,7 @@ def clock(monkeypatch):
 
 def run(clock, *, period=3, steps=7, epochs=3, events=None, epoch=1):
     """Report one epoch whose step n waits n and computes 2 seconds, with loss n + 0.5."""
-    report = TrainReport(period=period, steps=steps, epochs=epochs, start_epoch=0, device=CPU, events=events)
+    report = TrainReport(period=period, steps=steps, epochs=epochs, device=CPU, events=events)
     clock.now += 50  # before the epoch: counts nowhere
     report.start()
     for step in range(steps):
@@ -102,7 +102,7 @@ def test_the_end_of_the_run_is_near(clock, log):
 
 
 def test_a_loss_that_is_no_number_is_still_json(clock, log):
-    report = TrainReport(period=1, steps=1, epochs=1, start_epoch=0, device=CPU, events=None)
+    report = TrainReport(period=1, steps=1, epochs=1, device=CPU, events=None)
     report.step_done(0, 0, loss=1.0, lr=1e-9, norm=float("inf"))
     assert stats(log)[0]["grad_norm"] is None
     assert stats(log)[0]["lr"] == 1e-9
@@ -117,7 +117,7 @@ def test_the_loss_is_the_mean_over_processes(clock, log, monkeypatch):
 
 def test_the_end_of_an_epoch(clock, log):
     events = Events()
-    report = TrainReport(period=1, steps=7, epochs=3, start_epoch=0, device=CPU, events=events)
+    report = TrainReport(period=1, steps=7, epochs=3, device=CPU, events=events)
     report.epoch_done({"epoch": 2, "train_loss": 1.23456, "lr": 0.1})
     assert log[0] == "INFO: epoch 2/3 done  training loss 1.2346"
     assert stats(log) == [{"_type": "epoch", "epoch": "2/3", "train_loss": 1.23456, "lr": 0.1}]

@@ -12,9 +12,8 @@ import torch
 
 from tests.helpers import write_truncated
 from tests.toy import CLASSES, entries, rewrite, toy_cfg
-from uniformer_video.engine import setup
+from uniformer_video.engine import setup, tester
 from uniformer_video.engine.checkpoint import checkpoint_path
-from uniformer_video.engine.tester import Tester
 from uniformer_video.runtime.errors import DataError
 from uniformer_video.transforms.spatial import resize_short_side, view_crop
 from uniformer_video.video.open import open_video
@@ -24,12 +23,12 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def test(toy_set, tmp_path):
+def tested(toy_set, tmp_path):
     """Return a function that tests random weights with overrides and gives (exit code, results)."""
 
     def run(*overrides, data=toy_set):
         cfg = toy_cfg(data, tmp_path / "out", *map(str, overrides))
-        code = Tester(cfg, CPU).run()
+        code = tester.Tester(cfg, CPU).run()
         return code, Results(tmp_path / "out" / "test")
 
     return run
@@ -75,12 +74,12 @@ SHARES = {
 
 @pytest.mark.parametrize(("method", "score"), list(COMBINE))
 @pytest.mark.parametrize(("clips", "crops"), [(2, 3), (1, 1), (3, 2)])
-def test_scores_are_those_of_single_views_put_together(toy_set, test, method, score, clips, crops):
+def test_scores_are_those_of_single_views_put_together(toy_set, tested, method, score, clips, crops):
     overrides = (
         *("TEST.NUM_ENSEMBLE_VIEWS", clips, "TEST.NUM_SPATIAL_CROPS", crops),
         *("TEST.ENSEMBLE_METHOD", method, "TEST.ENSEMBLE_SCORE", score),
     )
-    code, results = test(*overrides)
+    code, results = tested(*overrides)
     paths = [line.rpartition(" ")[0] for line in entries(toy_set, "test")]
     logits = logits_one_by_one(toy_cfg(toy_set, toy_set / "unused"), paths, clips, crops)
     assert code == 0
@@ -102,8 +101,8 @@ def test_scores_are_those_of_single_views_put_together(toy_set, test, method, sc
     )
 
 
-def test_the_summary_is_what_the_arrays_say(test, log):
-    _, results = test()
+def test_the_summary_is_what_the_arrays_say(tested, log):
+    _, results = tested()
     predicted = results.scores.argmax(1)
     right = predicted == results.labels
     per_class = [100 * right[results.labels == k].mean() for k in range(3)]
@@ -127,7 +126,7 @@ def test_the_summary_is_what_the_arrays_say(test, log):
 def test_top5_of_more_classes(toy_set, tmp_path, log):
     data = rewrite(toy_set, tmp_path / "set")
     (data / "classes.json").unlink()
-    Tester(toy_cfg(data, tmp_path / "out", "MODEL.NUM_CLASSES", "8"), CPU).run()
+    tester.Tester(toy_cfg(data, tmp_path / "out", "MODEL.NUM_CLASSES", "8"), CPU).run()
     results = Results(tmp_path / "out" / "test")
     best = np.argsort(-results.scores, axis=1, kind="stable")[:, :5]
     within = (best == results.labels[:, None]).any(1)
@@ -140,31 +139,32 @@ def test_top5_of_more_classes(toy_set, tmp_path, log):
 
 
 @pytest.mark.parametrize("size", [1, 5, 7, 100])
-def test_views_at_a_time_change_nothing_to_speak_of(test, size):
-    base = test("TEST.BATCH_SIZE", 12)[1]
-    other = test("TEST.BATCH_SIZE", size)[1]
+def test_views_at_a_time_change_nothing_to_speak_of(tested, size):
+    base = tested("TEST.BATCH_SIZE", 12)[1]
+    other = tested("TEST.BATCH_SIZE", size)[1]
     np.testing.assert_allclose(other.scores, base.scores, atol=1e-5)
     assert other.paths.tolist() == base.paths.tolist()
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [1, 3])
-def test_workers_change_no_bit(test, workers):
-    base = test()[1].scores
-    assert np.array_equal(test("DATA_LOADER.NUM_WORKERS", workers)[1].scores, base)
+def test_workers_change_no_bit(tested, workers):
+    base = tested()[1].scores
+    assert np.array_equal(tested("DATA_LOADER.NUM_WORKERS", workers)[1].scores, base)
 
 
-def test_half_precision_is_close(test):
-    base, half = test()[1].scores, test("TRAIN.MIXED_PRECISION", "bf16")[1].scores
+def test_half_precision_is_close(tested):
+    base, half = tested()[1].scores, tested("TRAIN.MIXED_PRECISION", "bf16")[1].scores
     assert half.dtype == np.float32
     assert 0 < np.abs(half - base).max() < 0.05 * np.abs(base).max() + 0.05
 
 
-def test_the_network_is_in_evaluation_mode(test):
-    base = test()[1].scores
-    assert np.array_equal(test("UNIFORMER.DROP_DEPTH_RATE", 0.9, "MODEL.DROPOUT_RATE", 0.9)[1].scores, base)
+def test_the_network_is_in_evaluation_mode(tested):
+    base = tested()[1].scores
+    assert np.array_equal(tested("UNIFORMER.DROP_DEPTH_RATE", 0.9, "MODEL.DROPOUT_RATE", 0.9)[1].scores, base)
 
 
-def test_the_weights_of_a_checkpoint_are_named(toy_set, tmp_path, test):
+def test_the_weights_of_a_checkpoint_are_named(toy_set, tmp_path, tested):
     path = checkpoint_path(tmp_path / "out", 3)
     path.parent.mkdir(parents=True)
     model = setup.new_model(toy_cfg(toy_set, tmp_path / "out"), CPU)
@@ -172,7 +172,7 @@ def test_the_weights_of_a_checkpoint_are_named(toy_set, tmp_path, test):
         model.head.weight.zero_()
         model.head.bias.copy_(torch.tensor([0.0, 4.0, 2.0]))
     torch.save({"model_state": model.state_dict()}, path)
-    _, results = test()
+    _, results = tested()
     assert results.summary["weights"] == str(path)
     assert np.array_equal(results.scores, np.tile(np.float32([0, 24, 12]), (6, 1)))  # six views
     assert results.summary["top1"] == pytest.approx(100 / 3)
@@ -192,10 +192,10 @@ def with_missing(toy_set, tmp_path, broken_video):
 
 @pytest.mark.parametrize(("allow", "expected"), [(False, 1), (True, 0)])
 @pytest.mark.parametrize("size", [12, 2])  # several videos, or a part of one, at a time
-def test_a_missing_video_is_named_and_never_replaced(with_missing, test, log, broken_video, allow, expected, size):
-    base = test()[1]
+def test_a_missing_video_is_named_and_never_replaced(with_missing, tested, log, broken_video, allow, expected, size):
+    base = tested()[1]
     log.clear()
-    code, results = test("TEST.ALLOW_MISSING", allow, "TEST.BATCH_SIZE", size, data=with_missing)
+    code, results = tested("TEST.ALLOW_MISSING", allow, "TEST.BATCH_SIZE", size, data=with_missing)
     assert code == expected
     assert results.paths.tolist() == base.paths.tolist()
     np.testing.assert_allclose(results.scores, base.scores, atol=1e-5)
@@ -211,9 +211,9 @@ def test_a_missing_video_is_named_and_never_replaced(with_missing, test, log, br
     assert sum(line.startswith(f"WARNING: unreadable test video {broken_video}") for line in log) == 1
 
 
-def test_nothing_can_be_read(toy_set, tmp_path, broken_video, test):
+def test_nothing_can_be_read(toy_set, tmp_path, broken_video, tested):
     data = rewrite(toy_set, tmp_path / "set", test=[f"{broken_video} 0"])
-    code, results = test(data=data)
+    code, results = tested(data=data)
     assert code == 1
     assert results.scores.shape == (0, 3) and results.table == []
     summary = results.summary
@@ -221,9 +221,9 @@ def test_nothing_can_be_read(toy_set, tmp_path, broken_video, test):
     assert len(summary["missing"]) == 1
 
 
-def test_a_video_that_vanishes_is_missing(toy_set, tmp_path, test):
+def test_a_video_that_vanishes_is_missing(toy_set, tmp_path, tested):
     data = rewrite(toy_set, tmp_path / "set", test=entries(toy_set, "test")[:1] + [f"{tmp_path}/gone.mp4 1"])
-    code, results = test(data=data)
+    code, results = tested(data=data)
     assert code == 1
     assert results.summary["missing"][0]["path"] == f"{tmp_path}/gone.mp4"
 
@@ -233,4 +233,4 @@ def test_mistakes_show_before_anything_runs(toy_set, tmp_path):
     shutil.copy(data / "test.csv", data / "t.csv")
     (data / "test.csv").write_text("")
     with pytest.raises(DataError, match=r"test.csv: an empty list"):
-        Tester(toy_cfg(data, tmp_path / "out"), CPU)
+        tester.Tester(toy_cfg(data, tmp_path / "out"), CPU)

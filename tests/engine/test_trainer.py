@@ -204,6 +204,7 @@ def test_a_loss_that_is_no_number_stops_the_run(train, tmp_path, options):
 # ------------------------------------------------------------------------------------------------------- same bits
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_no_number_of_workers_changes_a_bit(train, toy_set, tmp_path, broken_video):
     data = rewrite(toy_set, tmp_path / "set", train=[*entries(toy_set, "train"), f"{broken_video} 1"])
     options = (*FULL_AUGMENTATION, "SOLVER.MAX_EPOCH", 1, "BN.USE_PRECISE_STATS", True)
@@ -335,8 +336,8 @@ def test_no_readable_validation_video_is_no_best(train, toy_set, tmp_path, broke
     made = train("SOLVER.MAX_EPOCH", 1, data=data)
     assert made.best is None and not best_path(made.output).exists()
     assert made.history[0]["val_top1"] != made.history[0]["val_top1"]  # NaN
-    rows = list(csv.reader(open(made.output / "unreadable.csv", encoding="utf-8")))
-    assert [row[0] for row in rows] == ["split", "val"]
+    lines = (made.output / "unreadable.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["split", "val"]
 
 
 @pytest.mark.parametrize(

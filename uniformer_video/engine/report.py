@@ -25,16 +25,12 @@ class TrainReport:
         period: steps between two reports.
         steps: steps in an epoch.
         epochs: epochs in all.
-        start_epoch: the first epoch of this run, from 0.
         device: whose memory is reported.
         events: TensorBoard writer, or None.
     """
 
-    def __init__(
-        self, *, period: int, steps: int, epochs: int, start_epoch: int, device: torch.device, events: Any | None
-    ) -> None:
+    def __init__(self, *, period: int, steps: int, epochs: int, device: torch.device, events: Any | None) -> None:
         self.period, self.steps, self.epochs = period, steps, epochs
-        self.start_epoch = start_epoch
         self.device = device
         self.events = events
         self.eta = EtaMeter()

@@ -81,7 +81,6 @@ class Trainer:
             period=cfg.LOG_PERIOD,
             steps=len(self.loader),
             epochs=cfg.SOLVER.MAX_EPOCH,
-            start_epoch=self.epoch,
             device=device,
             events=open_tensorboard(cfg),
         )

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import simplejson
 from tqdm import tqdm
 
+from uniformer_video.runtime import distributed
+
 T = TypeVar("T")
 
 LOGGER_NAME = "uniformer_video"
@@ -88,8 +90,9 @@ def read_json_stats(path: Path) -> list[dict[str, Any]]:
 
 
 def progress(items: Iterable[T], *, total: int, label: str, unit: str = "it") -> Iterator[T]:
-    """Yield ``items`` behind a progress bar on standard error when that is a terminal, silently otherwise."""
-    bar = tqdm(items, total=total, desc=label, unit=unit, leave=False, dynamic_ncols=True, disable=not on_terminal())
+    """Yield ``items``, behind a progress bar where standard error is a terminal and this is the main process."""
+    silent = not (on_terminal() and distributed.is_main())
+    bar = tqdm(items, total=total, desc=label, unit=unit, leave=False, dynamic_ncols=True, disable=silent)
     try:
         yield from bar
     finally:

@@ -1,0 +1,327 @@
+"""Whole runs: one process, two processes, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejson
+import torch
+from torch.multiprocessing import ProcessExitedException
+
+from tests.toy import entries, rewrite, same_bits, toy_cfg
+from uniformer_video.config import load_config
+from uniformer_video.datasets import build_dataset
+from uniformer_video.engine import launch, setup
+from uniformer_video.engine.checkpoint import checkpoint_path, newest_checkpoint, read_checkpoint
+from uniformer_video.engine.device import Precision
+from uniformer_video.engine.failures import FailureLog
+from uniformer_video.engine.inputs import DeviceInputs
+from uniformer_video.engine.validator import validate
+from uniformer_video.models.weights import load_weights
+from uniformer_video.runtime import distributed
+from uniformer_video.runtime.errors import DataError, UserError
+from uniformer_video.runtime.logging import read_json_stats
+
+pytestmark = pytest.mark.usefixtures("logger_restored")
+
+RUN_NET = Path(__file__).resolve().parents[2] / "tools" / "run_net.py"
+CPU = torch.device("cpu")
+
+
+def scores(output):
+    with np.load(output / "test" / "predictions.npz") as content:
+        return content["scores"], content["paths"].tolist()
+
+
+# ----------------------------------------------------------------------------------------------------- one process
+
+
+def test_a_whole_run(toy_set, tmp_path, capsys):
+    output = tmp_path / "deep" / "out"
+    cfg = toy_cfg(toy_set, output, "TENSORBOARD.ENABLE", "True", "DATA_LOADER.NUM_WORKERS", "1")
+    assert launch.run(cfg) == 0
+    assert sorted(os.listdir(output)) == [
+        *("checkpoints", "config.yaml", "curves.png", "stdout.log", "tensorboard", "test"),
+    ]
+    assert sorted(os.listdir(output / "test")) == ["predictions.csv", "predictions.npz", "summary.json"]
+    assert load_config(output / "config.yaml") == cfg
+    assert not distributed.is_initialized()
+
+    console, errors = capsys.readouterr()
+    assert errors == ""
+    assert "json_stats" not in console
+    assert "testing 6 videos x 6 views (2 clips x 3 crops)" in console
+    assert "training starts from random weights" in console
+    assert f"  DATA.NUM_FRAMES: 4  (default 8; {toy_set}/toy.yaml:2)" in console
+    assert f"  OUTPUT_DIR: {output}  (default runs/default; command line)" in console
+    assert re.search(r"uniformer_video \S+, torch \S+, 1 process\(es\), .+ threads, output in ", console)
+
+    # Two epochs of three steps, a line after step 2 and after the last: the file has both forms of each.
+    text = (output / "stdout.log").read_text()
+    lines = re.findall(r"epoch (\d/2) step (\d/3)  loss", text)
+    assert lines == [("1/2", "2/3"), ("1/2", "3/3"), ("2/2", "2/3"), ("2/2", "3/3")]
+    assert re.findall(r"epoch (\d/2) step (\d/3)  loss", console) == lines
+    stats = read_json_stats(output / "stdout.log")
+    assert [s["_type"] for s in stats] == [*(["train_iter"] * 2 + ["epoch"]) * 2, "test_final"]
+    assert [(s["epoch"], s["iter"]) for s in stats if s["_type"] == "train_iter"] == lines
+    for entry in stats:
+        if entry["_type"] == "train_iter":
+            assert {"loss", "lr", "dt_data", "dt", "mem_gib", "eta", "grad_norm"} <= set(entry)
+            assert 0 < entry["dt_data"] < entry["dt"] and entry["mem_gib"] > 0.05 and entry["loss"] > 0
+    summary = simplejson.loads((output / "test" / "summary.json").read_text())
+    assert stats[-1]["top1"] == summary["top1"] == 100.0
+    assert summary["weights"] == str(checkpoint_path(output, 2))
+    assert any(name.startswith("events.out") for name in os.listdir(output / "tensorboard"))
+
+
+def test_training_alone_and_testing_alone(toy_set, tmp_path):
+    both, apart = tmp_path / "both", tmp_path / "apart"
+    assert launch.run(toy_cfg(toy_set, both, "SOLVER.MAX_EPOCH", "1")) == 0
+    assert launch.run(toy_cfg(toy_set, apart, "SOLVER.MAX_EPOCH", "1", "TEST.ENABLE", "False")) == 0
+    assert not (apart / "test").exists()
+    assert launch.run(toy_cfg(toy_set, apart, "TRAIN.ENABLE", "False")) == 0
+    assert np.array_equal(scores(both)[0], scores(apart)[0])
+
+
+def test_testing_alone_needs_no_other_list(toy_set, tmp_path):
+    data = rewrite(toy_set, tmp_path / "set")
+    for split in ("train", "val"):
+        (data / f"{split}.csv").unlink()
+    assert launch.run(toy_cfg(data, tmp_path / "out", "TRAIN.ENABLE", "False")) == 0
+
+
+def test_missing_test_videos_are_the_exit_code(toy_set, tmp_path, broken_video, capsys):
+    data = rewrite(toy_set, tmp_path / "set", test=[*entries(toy_set, "test"), f"{broken_video} 0"])
+    options = ("TRAIN.ENABLE", "False")
+    assert launch.run(toy_cfg(data, tmp_path / "out", *options)) == 1
+    console = capsys.readouterr().out
+    assert "1 of 7 test videos could not be read; exit code 1 (TEST.ALLOW_MISSING True accepts it):" in console
+    assert f"  {broken_video}: " in console
+    assert launch.run(toy_cfg(data, tmp_path / "out", *options, "TEST.ALLOW_MISSING", "True")) == 0
+
+
+def test_the_test_list_is_read_before_training(toy_set, tmp_path):
+    data = rewrite(toy_set, tmp_path / "set", test=["a.mp4"])
+    with pytest.raises(DataError, match=r"test.csv:1: no label"):
+        launch.run(toy_cfg(data, tmp_path / "out"))
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_several_machines_need_a_meeting_place(toy_set, tmp_path):
+    cfg = toy_cfg(toy_set, tmp_path / "out", "NUM_SHARDS", "2")
+    with pytest.raises(UserError) as error:
+        launch.run(cfg)
+    assert str(error.value) == (
+        "NUM_SHARDS is 2, but --init_method does not say where they meet; "
+        "give every machine the same tcp://HOST_OF_SHARD_0:PORT"
+    )
+    with pytest.raises(UserError) as error:
+        launch.run(cfg, "10.0.0.1:9999")
+    assert str(error.value) == ("--init_method '10.0.0.1:9999' is no meeting place; it looks like tcp://10.0.0.1:9999")
+    assert not (tmp_path / "out").exists()
+
+
+# -------------------------------------------------------------------------------------------- processes on a machine
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """Let this machine have two GPUs, and note what would be launched on them."""
+    calls = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(distributed, "launch", lambda *args, **options: calls.append((args, options)))
+    return calls
+
+
+def test_one_process_for_each_gpu(toy_set, tmp_path, two_gpus):
+    cfg = toy_cfg(toy_set, tmp_path / "out", "NUM_GPUS", "2", "NUM_SHARDS", "2", "SHARD_ID", "1")
+    assert launch.run(cfg, "tcp://host:1") == 0
+    ((function, args), options) = two_gpus[0]
+    assert (function, args) == (launch._work_in_group, (cfg, 2))
+    assert options == {"processes": 2, "shards": 2, "shard": 1, "init_method": "tcp://host:1", "use_cuda": True}
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_the_exit_code_of_a_process_is_that_of_the_run(toy_set, tmp_path, two_gpus, monkeypatch, code):
+    def ended(*_, **__):
+        raise ProcessExitedException("ended", error_index=0, error_pid=1, exit_code=code)
+
+    monkeypatch.setattr(distributed, "launch", ended)
+    assert launch.run(toy_cfg(toy_set, tmp_path / "out", "NUM_GPUS", "2")) == code
+
+
+def test_a_process_that_was_killed_is_no_user_error(toy_set, tmp_path, two_gpus, monkeypatch):
+    def killed(*_, **__):
+        raise ProcessExitedException("killed", error_index=0, error_pid=1, exit_code=-9, signal_name="SIGKILL")
+
+    monkeypatch.setattr(distributed, "launch", killed)
+    with pytest.raises(ProcessExitedException):
+        launch.run(toy_cfg(toy_set, tmp_path / "out", "NUM_GPUS", "2"))
+
+
+SPAWN = """
+import sys
+from uniformer_video.config import load_config
+from uniformer_video.engine.launch import _work_in_group
+from uniformer_video.runtime import distributed
+
+if __name__ == "__main__":
+    distributed.launch(_work_in_group, (load_config(sys.argv[1], sys.argv[2:]), 0), processes=2)
+"""
+
+
+def test_processes_of_one_machine(toy_set, tmp_path):
+    # What NUM_GPUS 2 does, without the GPUs: new processes import the package and get the configuration.
+    script = tmp_path / "spawn.py"
+    script.write_text(SPAWN)
+    words = ["DATA.PATH_TO_DATA_DIR", toy_set, "OUTPUT_DIR", tmp_path, "SOLVER.MAX_EPOCH", 1]
+    done = subprocess.run(
+        [str(word) for word in (sys.executable, script, toy_set / "toy.yaml", *words)],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(RUN_NET.parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 process(es)" in done.stdout
+    assert f"OUTPUT_DIR: {tmp_path}  (default runs/default; command line)" in done.stdout  # sources come along
+    assert read_checkpoint(checkpoint_path(tmp_path, 1)).epoch == 1
+    assert simplejson.loads((tmp_path / "test" / "summary.json").read_text())["videos"] == 6
+    # The other process has no console and keeps its warnings to a file of its own.
+    lines = (tmp_path / "stdout.rank1.log").read_text().splitlines()
+    assert lines and all(re.match(r"\[\S+ \S+ W\] ", line) for line in lines)
+    assert done.stdout.count("training starts from random weights") == 1
+
+
+# ---------------------------------------------------------------------------------------------------- two processes
+
+
+def start(data, output, shard, port, *overrides):
+    command = [
+        *(sys.executable, RUN_NET, "--cfg", data / "toy.yaml", "--num_shards", 2, "--shard_id", shard),
+        *("--init_method", f"tcp://127.0.0.1:{port}", "DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", output),
+    ]
+    # One thread and the loopback interface: two processes share the cores of the machine the tests run on.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    return subprocess.Popen(
+        [str(word) for word in (*command, *overrides)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def run_two(data, output, *overrides, timeout=150):
+    """Run two processes; return their exit codes, and the text of standard output and standard error of each."""
+    port = distributed.free_port()
+    processes = [start(data, output, shard, port, *overrides) for shard in range(2)]
+    try:
+        texts = [process.communicate(timeout=timeout) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [process.returncode for process in processes], texts
+
+
+@pytest.fixture(scope="module")
+def two_processes(toy_set, tmp_path_factory):
+    """Train and test with two processes, on lists with an odd number of test and validation videos."""
+    folder = tmp_path_factory.mktemp("two")
+    broken = folder / "broken.mp4"
+    broken.write_text("no video\n" * 10)
+    lists = {
+        "train": [*entries(toy_set, "train")[:11], f"{broken} 1"],
+        "val": entries(toy_set, "val")[:5],
+        "test": [*entries(toy_set, "test"), *entries(toy_set, "val")[:1]],
+    }
+    data = rewrite(toy_set, folder / "set", **lists)
+    codes, texts = run_two(data, folder / "out", "BN.USE_PRECISE_STATS", "False")
+    assert codes == [0, 0], texts
+    return data, folder / "out", texts
+
+
+def test_two_processes_train(two_processes):
+    data, output, texts = two_processes
+    assert "2 process(es)" in texts[0][0]
+    checkpoint = read_checkpoint(newest_checkpoint(output))
+    assert checkpoint.epoch == 2
+    assert checkpoint.history[1]["train_loss"] < checkpoint.history[0]["train_loss"]
+    entry = [s for s in read_json_stats(output / "stdout.log") if s["_type"] == "train_iter"]
+    assert len(entry) == 4
+    # Only the main process writes; the other has no console and no warnings of its own.
+    assert texts[1][0] == ""
+    rows = (output / "unreadable.csv").read_text().splitlines()
+    assert len(rows) == 2 and rows[1].startswith("train,") and "broken.mp4" in rows[1]
+    assert sorted(os.listdir(output / "checkpoints")) == [
+        *("checkpoint_best.pyth", "checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002.pyth"),
+    ]
+
+
+def test_two_processes_validate_the_checkpoint_they_save(two_processes, tmp_path):
+    data, output, _ = two_processes
+    cfg = toy_cfg(data, tmp_path)
+    model = setup.new_model(cfg, CPU)
+    checkpoint = read_checkpoint(newest_checkpoint(output))
+    load_weights(model, checkpoint.model_state)
+    loader = setup.ordered_loader(cfg, build_dataset("kinetics", cfg, "val"), 4, CPU)
+    result = validate(model, loader, DeviceInputs.from_config(cfg), Precision(False, CPU), FailureLog(None, "val"))
+    assert result.videos == 5
+    entry = checkpoint.history[-1]
+    assert entry["val_loss"] == pytest.approx(result.loss, rel=1e-5)
+    assert (entry["val_top1"], entry["val_top5"]) == (pytest.approx(result.top1), 100.0)
+
+
+def test_two_processes_test_every_video_once_to_the_scores_of_one(two_processes, tmp_path):
+    data, output, texts = two_processes
+    summary = simplejson.loads((output / "test" / "summary.json").read_text())
+    assert (summary["videos"], summary["missing"]) == (7, [])
+    assert "testing 7 videos x 6 views (2 clips x 3 crops)" in texts[0][0]
+    path = newest_checkpoint(output)
+    cfg = toy_cfg(data, tmp_path / "one", "TRAIN.ENABLE", "False", "TEST.CHECKPOINT_FILE_PATH", str(path))
+    assert launch.run(cfg) == 0
+    (two, two_paths), (one, one_paths) = scores(output), scores(tmp_path / "one")
+    assert two_paths == one_paths == [line.rpartition(" ")[0] for line in (data / "test.csv").read_text().splitlines()]
+    np.testing.assert_allclose(two, one, atol=1e-5)
+    assert np.array_equal(two.argmax(1), one.argmax(1))
+
+
+@pytest.mark.slow
+def test_two_processes_resume_to_the_same_bits(two_processes, tmp_path):
+    data, output, _ = two_processes
+    shutil.copytree(output, tmp_path / "out")
+    checkpoint_path(tmp_path / "out", 2).unlink()
+    codes, texts = run_two(data, tmp_path / "out", "TEST.ENABLE", "False")
+    assert codes == [0, 0], texts
+    one, other = (read_checkpoint(checkpoint_path(folder, 2)) for folder in (output, tmp_path / "out"))
+    assert same_bits(one.model_state, other.model_state)
+    assert one.history == other.history
+
+
+@pytest.mark.slow
+def test_two_processes_agree_on_the_exit_code(two_processes, toy_set, tmp_path, broken_video):
+    lines = entries(toy_set, "test")
+    data = rewrite(toy_set, tmp_path / "set", test=[lines[0], f"{broken_video} 1", *lines[1:4]])
+    codes, texts = run_two(data, tmp_path / "out", "TRAIN.ENABLE", "False")
+    assert codes == [1, 1], texts
+    summary = simplejson.loads((tmp_path / "out" / "test" / "summary.json").read_text())
+    assert summary["videos"] == 4
+    assert [entry["path"] for entry in summary["missing"]] == [broken_video]  # read by the second process
+    assert broken_video in texts[0][0]
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_one_line_each(toy_set, tmp_path):
+    data = rewrite(toy_set, tmp_path / "set", train=["a.mp4 99"])
+    codes, texts = run_two(data, tmp_path / "out")
+    assert codes == [2, 2], texts
+    for _, errors in texts:
+        (line,) = errors.strip().splitlines()
+        assert line.startswith(f"error: {data}/train.csv:1: label 99 is outside 0 to 2")

@@ -1,0 +1,390 @@
+"""The main command line: examples, exit codes, and one line for every mistake."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import write_text
+from tests.toy import entries, restoring_logger, rewrite
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / "tools" / "run_net.py"
+
+pytestmark = pytest.mark.usefixtures("logger_restored")
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("run_net", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    path = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = path
+    return module
+
+
+@pytest.fixture
+def run(tool, toy_set, tmp_path, capsys):
+    """Return a function that runs the tool here with words added and gives (exit code, stdout, stderr)."""
+
+    def call(*words, cfg=None, data=toy_set, output=tmp_path / "out"):
+        capsys.readouterr()
+        code = tool.main(
+            [
+                *("--cfg", str(cfg or toy_set / "toy.yaml"), "OUTPUT_DIR", str(output)),
+                *(("DATA.PATH_TO_DATA_DIR", str(data)) if data is not None else ()),
+                *map(str, words),
+            ]
+        )
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def mistake(run):
+    """Return a function like ``run`` that checks for exit code 2 and one line, and gives the line after ``error: ``."""
+
+    def call(*words, **options):
+        code, _, errors = run(*words, **options)
+        assert code == 2
+        assert re.fullmatch(r"error: [^\n]+\n", errors), errors
+        assert "Traceback" not in errors
+        return errors.removeprefix("error: ").rstrip("\n")
+
+    return call
+
+
+def process(*words, cwd):
+    return subprocess.run(
+        [sys.executable, str(TOOL), *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- as a user
+
+
+def test_help_shows_examples_that_run(tool, tmp_path):
+    done = process("--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    joined = done.stdout.replace("\\\n", "")
+    commands = re.findall(r"python tools/run_net.py (.+)", joined)
+    assert len(commands) >= 4
+    from uniformer_video.config import load_config
+
+    for command in commands:
+        args = tool.parse_args(command.split())
+        assert (ROOT / args.cfg).is_file()
+        load_config(ROOT / args.cfg, args.opts)  # every key is known, every value allowed
+    for word in ("--cfg FILE", "--num_shards N", "--shard_id I", "--init_method URL", "KEY VALUE", "make demo"):
+        assert word in done.stdout
+    assert re.search(r"Exit codes: 0 .*; 1 .*; 2 ", done.stdout)
+
+
+def test_a_run_from_another_folder(toy_set, tmp_path):
+    # Relative paths of the command line are relative to where it is given.
+    shutil.copytree(toy_set, tmp_path / "set")
+    words = ("--cfg", "set/toy.yaml", "DATA.PATH_TO_DATA_DIR", "set", "OUTPUT_DIR", "out", "SOLVER.MAX_EPOCH", 1)
+    done = process(*words, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "json_stats" not in done.stdout
+    assert re.search(r"test: top-1 [\d.]+ %  top-5 \(of only 3 classes\) 100.00 %", done.stdout)
+    assert (tmp_path / "out" / "test" / "predictions.csv").is_file()
+    assert (tmp_path / "out" / "curves.png").is_file()
+
+
+def test_a_mistake_as_a_user_sees_it(toy_set, tmp_path):
+    done = process("--cfg", toy_set / "toy.yaml", "OUTPUT_DIR", "out", "DATA.PATH_TO_DATA_DIR", "nowhere", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: DATA.PATH_TO_DATA_DIR 'nowhere' is no folder; set it to the one that holds train.csv, val.csv and "
+        "test.csv (`make demo` shows the toolkit on generated videos)\n"
+    )
+
+
+def test_missing_test_videos(run, toy_set, tmp_path, broken_video):
+    data = rewrite(toy_set, tmp_path / "set", test=[f"{broken_video} 0", *entries(toy_set, "test")])
+    code, out, errors = run("TRAIN.ENABLE", "False", data=data)
+    assert (code, errors) == (1, "")
+    assert f"  {broken_video}: " in out
+    assert run("TRAIN.ENABLE", "False", "TEST.ALLOW_MISSING", "True", data=data)[0] == 0
+
+
+def test_options_and_settings_in_any_order(tool):
+    for words in (
+        ["A", "1", "--cfg", "f", "B", "-1", "--num_shards", "2"],
+        ["--cfg", "f", "--num_shards", "2", "A", "1", "B", "-1"],
+        ["--num_shards", "2", "A", "1", "B", "-1", "--cfg_file", "f"],
+    ):
+        args = tool.parse_args(words)
+        assert (args.cfg, args.num_shards, args.shard_id, args.init_method) == ("f", 2, None, "")
+        assert args.opts == ["A", "1", "B", "-1"]
+
+
+def test_shards_reach_the_configuration(mistake):
+    assert mistake("--num_shards", 2) == (
+        "NUM_SHARDS is 2, but --init_method does not say where they meet; "
+        "give every machine the same tcp://HOST_OF_SHARD_0:PORT"
+    )
+    assert mistake("--num_shards", 2, "--shard_id", 2, "--init_method", "tcp://h:1").startswith(
+        "SHARD_ID is 2 of NUM_SHARDS 2;"
+    )
+
+
+def test_ctrl_c_is_no_traceback(run, monkeypatch):
+    from uniformer_video.engine import launch
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "run", interrupted)
+    code, _, errors = run()
+    assert (code, errors) == (130, "interrupted\n")
+
+
+def test_a_defect_of_ours_shows_itself(run, monkeypatch):
+    from uniformer_video.engine import launch
+
+    def defect(*_):
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(launch, "run", defect)
+    with pytest.raises(RuntimeError, match="ours"):
+        run()
+
+
+# ---------------------------------------------------------------------------------------------------- configuration
+
+
+def test_a_config_that_is_missing(mistake, tmp_path):
+    path = tmp_path / "none.yaml"
+    assert mistake(cfg=path) == f"config {path}: no such file; see the folder configs/"
+    (tmp_path / "nine.yaml").touch()
+    assert mistake(cfg=path).endswith(f"did you mean {tmp_path / 'nine.yaml'}?")
+
+
+def test_no_config_at_all(tool, capsys):
+    with pytest.raises(SystemExit) as ended:
+        tool.main(["TRAIN.BATCH_SIZE", "4"])
+    assert ended.value.code == 2
+    assert "--cfg" in capsys.readouterr().err
+
+
+def test_an_unknown_key(mistake, tmp_path):
+    text = mistake("TRAIN.BATCHSIZE", 4)
+    assert text.startswith("command line: unknown key TRAIN.BATCHSIZE; did you mean TRAIN.BATCH_SIZE")
+    path = tmp_path / "c.yaml"
+    path.write_text("NUM_GPUS: 0\nTRAIN:\n  BATCH_SIZES: 4\n")
+    assert mistake(cfg=path).startswith(f"{path}:3: unknown key TRAIN.BATCH_SIZES; did you mean TRAIN.BATCH_SIZE")
+
+
+def test_a_wrong_type(mistake, tmp_path):
+    assert mistake("TRAIN.BATCH_SIZE", "four") == (
+        "command line: TRAIN.BATCH_SIZE is 'four'; allowed: whole number >= 1 (videos)"
+    )
+    path = tmp_path / "c.yaml"
+    path.write_text("TRAIN:\n  BATCH_SIZE: [4]\n")
+    assert mistake(cfg=path) == f"{path}:2: TRAIN.BATCH_SIZE is [4]; allowed: whole number >= 1 (videos)"
+
+
+def test_a_setting_without_a_value(mistake):
+    assert "'TRAIN.BATCH_SIZE' has no partner" in mistake("TRAIN.BATCH_SIZE")
+
+
+def test_more_gpus_than_there_are(mistake):
+    there = torch.cuda.device_count()
+    assert mistake("NUM_GPUS", 99).startswith(f"NUM_GPUS is 99, but this machine has {there}; set NUM_GPUS {there}")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("gpus", [0, -1])
+def test_fp16_on_a_cpu(mistake, gpus):
+    text = mistake("TRAIN.MIXED_PRECISION", "fp16", "NUM_GPUS", gpus)
+    assert text.startswith("TRAIN.MIXED_PRECISION fp16 needs a GPU") and "bf16 or False" in text
+
+
+def test_an_output_folder_that_cannot_be_written(mistake, tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("x")
+    assert mistake(output=blocker / "out") == (
+        f"OUTPUT_DIR {str(blocker / 'out')!r} cannot be written (Not a directory); set OUTPUT_DIR to a folder of yours"
+    )
+    assert mistake(output=blocker) == (
+        f"OUTPUT_DIR {str(blocker)!r} cannot be written (File exists); set OUTPUT_DIR to a folder of yours"
+    )
+
+
+def test_a_data_set_that_is_unknown(mistake):
+    assert mistake("TEST.DATASET", "kinetic").startswith("unknown dataset 'kinetic'; known: kinetics")
+
+
+def test_a_network_that_is_unknown(mistake):
+    assert mistake("MODEL.MODEL_NAME", "Uniforner").startswith("unknown model 'Uniforner'; known: Uniformer")
+
+
+# ------------------------------------------------------------------------------------------------------------- data
+
+
+def test_no_data_folder(mistake, tmp_path):
+    text = mistake(data=None)
+    assert text.startswith("DATA.PATH_TO_DATA_DIR is not set;") and "`make demo`" in text
+    text = mistake(data=tmp_path / "nowhere")
+    assert "is no folder" in text and "`make demo`" in text
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], ": an empty list; write one with a `path label` on each line"),
+        (["", "a.mp4"], ":2: no label after a ' ' in 'a.mp4'"),
+        (["path label", "a.mp4 1"], ":1: 'path label' looks like a header; remove it"),
+        (["a.mp4 3"], ":1: label 3 is outside 0 to 2; correct it, or MODEL.NUM_CLASSES 3"),
+        (["a.mp4 x1"], ":1: label 'x1' is no whole number"),
+        (["a.mp4,1"], ":1: no label after a ' ' in 'a.mp4,1'; if ',' separates them, set DATA.PATH_LABEL_SEPARATOR"),
+        (["gone.mp4 1"], ": none of its first 1 videos exists"),
+    ],
+)
+def test_wrong_lists(mistake, toy_set, tmp_path, split, lines, message):
+    data = rewrite(toy_set, tmp_path / "set", **{split: lines})
+    assert mistake(data=data).startswith(f"{data / f'{split}.csv'}{message}")
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_a_list_that_is_missing(mistake, toy_set, tmp_path):
+    data = rewrite(toy_set, tmp_path / "set")
+    (data / "val.csv").unlink()
+    assert mistake(data=data).startswith(f"{data / 'val.csv'}: no such list; ")
+
+
+def test_all_labels_the_same_in_a_test_list_is_a_warning(run, toy_set, tmp_path):
+    lines = entries(toy_set, "test")
+    data = rewrite(toy_set, tmp_path / "set", test=[lines[0], lines[3]])
+    code, out, errors = run("TRAIN.ENABLE", "False", data=data)
+    assert (code, errors) == (0, "")
+    assert f"{data / 'test.csv'}: all 2 labels are 0; the accuracy will say little" in out
+
+
+def test_a_training_list_shorter_than_a_batch(mistake):
+    assert mistake("TRAIN.BATCH_SIZE", 13).startswith("the training list has 12 videos, fewer than TRAIN.BATCH_SIZE 13")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_no_training_video_can_be_read(mistake, toy_set, tmp_path, workers):
+    names = [write_text(tmp_path / f"b{n}.mp4") for n in range(4)]
+    data = rewrite(toy_set, tmp_path / "set", train=[f"{name} 1" for name in names])
+    text = mistake("DATA_LOADER.NUM_WORKERS", workers, data=data)
+    assert text.startswith("4 videos of the training list cannot be read, nor any in their place")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_decord_that_is_not_installed(mistake, monkeypatch, workers):
+    monkeypatch.setitem(sys.modules, "decord", None)  # makes its import fail, also in a forked worker
+    text = mistake("DATA.DECODING_BACKEND", "decord", "DATA_LOADER.NUM_WORKERS", workers)
+    assert "pip install decord" in text
+
+
+# ---------------------------------------------------------------------------------------------------------- weights
+
+
+@pytest.fixture(scope="module")
+def finished(tool, toy_set, tmp_path_factory):
+    """Return the OUTPUT_DIR of a run of one epoch."""
+    output = tmp_path_factory.mktemp("finished") / "out"
+    words = ("DATA.PATH_TO_DATA_DIR", toy_set, "OUTPUT_DIR", output, "SOLVER.MAX_EPOCH", 1, "TEST.ENABLE", False)
+    with restoring_logger():
+        assert tool.main(["--cfg", str(toy_set / "toy.yaml"), *map(str, words)]) == 0
+    return output
+
+
+TRAIN_FILE, TEST_FILE = ("TRAIN.CHECKPOINT_FILE_PATH",), ("TRAIN.ENABLE", "False", "TEST.CHECKPOINT_FILE_PATH")
+
+
+@pytest.mark.parametrize("key", [TRAIN_FILE, TEST_FILE])
+def test_weight_files_that_cannot_be_read(mistake, finished, tmp_path, key):
+    good = (finished / "checkpoints" / "checkpoint_epoch_00001.pyth").read_bytes()
+    contents = {
+        "text.pyth": b"<html>not found</html>\n",
+        "empty.pyth": b"",
+        "cut.pyth": good[: len(good) // 2],
+    }
+    for name, content in contents.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert str(path) in mistake(*key, path)
+    assert "No such file" in mistake(*key, tmp_path / "none.pyth")
+
+
+class Malice:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("key", [TRAIN_FILE, TEST_FILE])
+def test_a_weight_file_with_code_in_it_is_not_run(mistake, tmp_path, key):
+    path, proof = tmp_path / "w.pyth", tmp_path / "ran"
+    torch.save({"model_state": {"head.weight": Malice(proof)}}, path)
+    assert "was not loaded, because building it could run code" in mistake(*key, path)
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("key", [TRAIN_FILE, TEST_FILE])
+def test_weights_of_another_network(mistake, finished, tmp_path, key):
+    path = finished / "checkpoints" / "checkpoint_epoch_00001.pyth"
+    text = mistake(*key, path, "UNIFORMER.LOCAL_KERNEL", "[5, 5, 5]")
+    assert "the local kernel is 3x5x5 in the file and 5x5x5 here, see UNIFORMER.LOCAL_KERNEL" in text
+    other = tmp_path / "resnet.pyth"
+    torch.save({"layer1.0.conv1.weight": torch.zeros(4, 4, 3, 3), "fc.bias": torch.zeros(9)}, other)
+    assert "layer1.0.conv1.weight" in mistake(*key, other)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("UNIFORMER.DEPTH", "[2, 1, 1, 1]"),
+        ("UNIFORMER.EMBED_DIM", "[16, 16, 32, 48]"),
+        ("SOLVER.OPTIMIZING_METHOD", "sgd"),
+    ],
+)
+def test_a_resume_of_another_run(mistake, finished, tmp_path, words):
+    shutil.copytree(finished, tmp_path / "out")
+    text = mistake(*words, "SOLVER.MAX_EPOCH", 2, "TEST.ENABLE", "False")
+    assert text.startswith(f"{tmp_path}/out/checkpoints/checkpoint_epoch_00001.pyth cannot be resumed, ")
+    assert text.endswith("TRAIN.AUTO_RESUME False, or the configuration to that of the run")
+
+
+@pytest.mark.parametrize("content", [b"", b"text, no checkpoint\n", b"PK\x03\x04 cut off"])
+def test_a_resume_file_that_is_damaged(mistake, tmp_path, content):
+    path = tmp_path / "out" / "checkpoints" / "checkpoint_epoch_00003.pyth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    assert str(path) in mistake()
+
+
+def test_random_weights_are_said(run):
+    out = run("TRAIN.ENABLE", "False")[1]
+    assert "testing random weights: no TEST.CHECKPOINT_FILE_PATH and no checkpoint in OUTPUT_DIR" in out
+
+
+def test_tensorboard_that_is_not_installed(mistake, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert mistake("TENSORBOARD.ENABLE", "True") == (
+        "TENSORBOARD.ENABLE needs tensorboard: pip install 'uniformer_video[tensorboard]', or set it to False"
+    )
+
+
+def test_a_loss_that_is_no_number(mistake):
+    text = mistake("SOLVER.OPTIMIZING_METHOD", "sgd", "SOLVER.BASE_LR", "1e30")
+    assert text.startswith("the loss is ") and "lower SOLVER.BASE_LR" in text
