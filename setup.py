@@ -34,7 +34,14 @@ setup(
     ],
     extras_require={
         "tensorboard": ["tensorboard>=2.12", "setuptools"],
-        "test": ["pytest>=8.0", "pytest-xdist>=3.5", "pytest-timeout>=2.2", "hypothesis>=6.100", "tensorboard>=2.12"],
+        "test": [
+            "pytest>=8.0",
+            "pytest-xdist>=3.5",
+            "pytest-timeout>=2.2",
+            "hypothesis>=6.100",
+            "tensorboard>=2.12",
+            "setuptools",
+        ],
         "lint": ["ruff==0.17.5"],
     },
 )

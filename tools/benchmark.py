@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ for folder in (TOOLS, TOOLS.parent):  # works from a clone that is not installed
 import torch  # noqa: E402
 from benchmark_model import MODEL  # noqa: E402
 
-from uniformer_video.runtime.cli import run_command  # noqa: E402
+from uniformer_video.runtime.cli import ArgumentParser, run_command  # noqa: E402
 from uniformer_video.runtime.errors import UserError  # noqa: E402
 from uniformer_video.runtime.paths import atomic_write, make_output_dir  # noqa: E402
 
@@ -44,7 +43,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
     command = SUBCOMMANDS.get(name)
     if command is None:
         raise UserError(f"unknown measurement {name!r}; known: {', '.join(SUBCOMMANDS)}")
-    parser = argparse.ArgumentParser(prog=f"benchmark.py {name}", description=command.help)
+    parser = ArgumentParser(command.help, prog=f"benchmark.py {name}")
     command.add_arguments(parser)
     parser.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="rounds of which the median counts (default 5)"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
 
+from uniformer_video.runtime.cli import ArgumentParser, run_command
+
 EXAMPLES = """examples:
   python tools/contact_sheet.py runs/demo
   python tools/contact_sheet.py runs/demo --videos 60 --columns 4
@@ -17,9 +19,7 @@ EXAMPLES = """examples:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(__doc__, EXAMPLES)
     parser.add_argument("run", metavar="RUN_DIR", help="OUTPUT_DIR of a run that has been tested")
     parser.add_argument("--videos", type=int, default=30, metavar="N", help="most videos on the sheet (default 30)")
     parser.add_argument("--columns", type=int, default=3, metavar="N", help="videos side by side (default 3)")
@@ -35,7 +35,6 @@ def main(argv: list[str] | None = None) -> int:
     from uniformer_video.config import load_config
     from uniformer_video.engine.contact_sheet import contact_sheet
     from uniformer_video.engine.launch import CONFIG_FILE
-    from uniformer_video.runtime.cli import run_command
 
     def draw() -> int:
         # The run may have been moved since: it lies where the user says, whatever its configuration has.

@@ -9,8 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+
+from uniformer_video.runtime.cli import ArgumentParser, run_command
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # works from a clone that is not installed
 
 TRAIN, VAL, TEST = 80, 10, 20
 GOAL_PERCENT = 95.0
@@ -23,9 +26,7 @@ EXAMPLES = """examples:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(__doc__, EXAMPLES)
     parser.add_argument("--out", default="runs/demo", metavar="DIR", help="folder of the run (default runs/demo)")
     parser.add_argument("--data", default="data/demo", metavar="DIR", help="folder of the videos (default data/demo)")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="settings for run_net.py, in pairs")
@@ -76,8 +77,6 @@ next: your own videos; see "Three uses" in README.md"""
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
     args = parse_args(argv)
-    from uniformer_video.runtime.cli import run_command
-
     return run_command(lambda: demo(args))
 
 

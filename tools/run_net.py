@@ -9,6 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
 
+from uniformer_video.runtime.cli import ArgumentParser, run_command
+
 EXAMPLES = """examples:
   train on Kinetics, then test with 4 clips x 1 crop:
     python tools/run_net.py --cfg configs/Kinetics/uniformer_b8x32.yaml DATA.PATH_TO_DATA_DIR data/kinetics400
@@ -37,12 +39,7 @@ Exit codes: 0 done; 1 test videos could not be read; 2 a mistake in the input, w
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="run_net.py",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = ArgumentParser(__doc__, EXAMPLES)
     parser.add_argument(
         "--cfg", "--cfg_file", dest="cfg", required=True, metavar="FILE", help="YAML file of the recipe"
     )
@@ -62,7 +59,6 @@ def main(argv: list[str] | None = None) -> int:
     # Imported here so that --help does not wait for torch.
     from uniformer_video.config import load_config
     from uniformer_video.engine.launch import run
-    from uniformer_video.runtime.cli import run_command
 
     overrides = list(args.opts)
     for key, value in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):

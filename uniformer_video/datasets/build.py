@@ -73,7 +73,7 @@ def build_dataset(name: str, cfg: CfgNode, split: str) -> VideoDataset:
         UserError: an unknown name, or a list that cannot be used.
     """
     assert split in SPLITS, split
-    source = DATASETS.get(name)
+    source = DATASETS.get(name, "TEST.DATASET" if split == "test" else "TRAIN.DATASET")
     sampler = source.sampler(cfg)
     records = source.records(cfg, split)
     return VideoDataset(

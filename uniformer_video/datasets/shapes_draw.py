@@ -115,8 +115,8 @@ def random_scene(generator: np.random.Generator) -> Scene:
         travel=uniform(0.55, 0.66),
         drift=uniform(-0.06, 0.06),
         ease=uniform(-0.4, 0.4),
-        orbit=uniform(0.22, 0.32),
-        start=uniform(0, 2 * math.pi),
+        orbit=uniform(0.26, 0.33),
+        start=uniform(-5 / 6 * math.pi, -1 / 6 * math.pi),  # in the upper third
         turns=uniform(0.6, 0.9),
         growth=uniform(2.2, 2.9),
         shown=tuple(bool(value) for value in shown[:num_frames]),

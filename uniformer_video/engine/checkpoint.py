@@ -69,7 +69,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         torch.save(content, file)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path | str) -> Checkpoint:
     """Read a checkpoint onto the CPU, with ``weights_only=True``.
 
     Raises:
@@ -86,7 +86,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def restore(
-    checkpoint: Checkpoint, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    checkpoint: Checkpoint,
+    path: Path | str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> None:
     """Put a checkpoint into the parts of a run.
 

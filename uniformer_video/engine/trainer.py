@@ -87,16 +87,16 @@ class Trainer:
 
     def _start(self) -> None:
         """Go on from a checkpoint, or load the start weights."""
-        newest = setup.newest_of_all(self.output) if self.cfg.TRAIN.AUTO_RESUME else None
-        if newest is None and not self.cfg.TRAIN.CHECKPOINT_EPOCH_RESET:
-            newest = Path(self.cfg.TRAIN.CHECKPOINT_FILE_PATH)
-        if newest is None:
+        source: Path | str | None = setup.newest_of_all(self.output) if self.cfg.TRAIN.AUTO_RESUME else None
+        if source is None and not self.cfg.TRAIN.CHECKPOINT_EPOCH_RESET:
+            source = self.cfg.TRAIN.CHECKPOINT_FILE_PATH  # a string: a Path would break the // of a URL
+        if source is None:
             setup.load_start_weights(self.cfg, self.model)
             return
-        checkpoint = read_checkpoint(newest)
-        restore(checkpoint, newest, self.model, self.optimizer, self.precision.scaler)
+        checkpoint = read_checkpoint(source)
+        restore(checkpoint, source, self.model, self.optimizer, self.precision.scaler)
         self.epoch, self.history, self.best = checkpoint.epoch, checkpoint.history, checkpoint.best
-        logger.info("resumed from %s after %d of %d epochs", newest, self.epoch, self.cfg.SOLVER.MAX_EPOCH)
+        logger.info("resumed from %s after %d of %d epochs", source, self.epoch, self.cfg.SOLVER.MAX_EPOCH)
 
     def _wrap(self) -> nn.Module:
         if not distributed.is_initialized():

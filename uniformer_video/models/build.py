@@ -24,7 +24,7 @@ def build_model(cfg: Any) -> nn.Module:
     Raises:
         UserError: for an unknown name (the message lists the known ones) or settings that make no network.
     """
-    return MODELS.get(cfg.MODEL.MODEL_NAME)(cfg)
+    return MODELS.get(cfg.MODEL.MODEL_NAME, "MODEL.MODEL_NAME")(cfg)
 
 
 @MODELS.register("Uniformer")

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from uniformer_video.runtime.errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An ``argparse.ArgumentParser`` that keeps the layout of its help, and whose errors are one line.
+
+    Args:
+        description: what the command does.
+        examples: runnable lines, shown at the end of ``--help``.
+        prog: name of the command; None: that of the program.
+    """
+
+    def __init__(self, description: str | None, examples: str = "", prog: str | None = None) -> None:
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=prog, description=description, epilog=examples, formatter_class=layout)
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and leave with exit code 2."""
+        print_error(UserError(f"{message}; see {self.prog} --help"))
+        sys.exit(EXIT_USER_ERROR)
 
 
 def print_error(error: UserError) -> None:

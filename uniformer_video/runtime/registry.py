@@ -41,11 +41,12 @@ class Registry(Generic[T]):
 
         return decorate
 
-    def get(self, name: str) -> T:
-        """Return the object filed under ``name``; a ``UserError`` lists the known names."""
+    def get(self, name: str, key: str = "") -> T:
+        """Return the object filed under ``name``; a ``UserError`` names ``key`` and lists the known names."""
         entry = self._entries.get(name.casefold())
         if entry is None:
-            raise UserError(f"unknown {self.noun} {name!r}; known: {', '.join(sorted(self))}")
+            where = f" ({key})" if key else ""
+            raise UserError(f"unknown {self.noun} {name!r}{where}; known: {', '.join(sorted(self))}")
         return entry
 
     def __contains__(self, name: str) -> bool:
