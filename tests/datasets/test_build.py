@@ -66,7 +66,7 @@ def test_the_backend_is_the_one_named(toy_set, tmp_path, backend):
 
 
 def test_unknown_names_are_answered_with_the_known(toy_set, tmp_path):
-    with pytest.raises(UserError, match=r"^unknown dataset 'kinetisc'; known: .*kinetics"):
+    with pytest.raises(UserError, match=r"^unknown dataset 'kinetisc' \(TRAIN.DATASET\); known: .*kinetics"):
         build_dataset("kinetisc", toy_cfg(toy_set, tmp_path), "train")
     assert "KINETICS" in DATASETS
 

@@ -84,7 +84,7 @@ def test_scores_clips():
 
 def test_name_is_found_in_any_case_and_an_unknown_one_lists_the_known():
     assert isinstance(build_model(config({"MODEL_NAME": "uniformer"})), Uniformer)
-    with pytest.raises(UserError, match=r"^unknown model 'SlowFast'; known: .*Uniformer"):
+    with pytest.raises(UserError, match=r"^unknown model 'SlowFast' \(MODEL.MODEL_NAME\); known: .*Uniformer"):
         build_model(config({"MODEL_NAME": "SlowFast"}))
     assert "Uniformer" in MODELS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from uniformer_video.runtime.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, print_error, run_command
+from uniformer_video.runtime.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, ArgumentParser, print_error, run_command
 from uniformer_video.runtime.errors import ConfigError, DataError, UserError, WeightError
 
 
@@ -45,3 +45,18 @@ def test_what_was_printed_before_stands_before_the_error(capfd):
     print_error(UserError("then"))
     out, err = capfd.readouterr()
     assert (out, err) == ("first\n", "error: then\n")
+
+
+def test_a_wrong_command_line_is_one_line_and_code_2(capfd):
+    parser = ArgumentParser("Does it.", "examples:\n  it --n 3", prog="it")
+    parser.add_argument("--n", type=int)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--n", "three"])
+    assert ended.value.code == 2
+    assert capfd.readouterr() == ("", "error: argument --n: invalid int value: 'three'; see it --help\n")
+
+
+def test_help_keeps_the_lines_of_its_examples():
+    text = ArgumentParser("Does it.", "examples:\n  it --n 3\n  it --n 4", prog="it").format_help()
+    assert "Does it." in text
+    assert text.endswith("examples:\n  it --n 3\n  it --n 4\n")

@@ -59,14 +59,14 @@ def tool():
 def test_a_mistake_is_one_line_and_exit_code_2(tool, tmp_path, capsys, arguments, message):
     assert tool.main(["--out", str(tmp_path / "set"), *arguments]) == 2
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", f"make_demo_data.py: {message}\n")
+    assert (captured.out, captured.err) == ("", f"error: {message}\n")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     done = run("--out", "file/set", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("make_demo_data.py: folder 'file/set' cannot be written")
+    assert done.stderr.startswith("error: folder 'file/set' cannot be written")
     assert done.stderr.count("\n") == 1
 
 
@@ -75,7 +75,9 @@ def test_a_wrong_command_line(tool, capsys, arguments):
     with pytest.raises(SystemExit) as raised:
         tool.main(arguments)
     assert raised.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.endswith("--help\n")
+    assert error.count("\n") == 1
 
 
 def test_default_size(tool):

@@ -176,7 +176,7 @@ def test_no_config_at_all(tool, capsys):
     with pytest.raises(SystemExit) as ended:
         tool.main(["TRAIN.BATCH_SIZE", "4"])
     assert ended.value.code == 2
-    assert "--cfg" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("error: the following arguments are required: --cfg; see ")
 
 
 def test_an_unknown_key(mistake, tmp_path):
@@ -224,11 +224,13 @@ def test_an_output_folder_that_cannot_be_written(mistake, tmp_path):
 
 
 def test_a_data_set_that_is_unknown(mistake):
-    assert mistake("TEST.DATASET", "kinetic").startswith("unknown dataset 'kinetic'; known: kinetics")
+    assert mistake("TEST.DATASET", "kinetic").startswith("unknown dataset 'kinetic' (TEST.DATASET); known: kinetics")
 
 
 def test_a_network_that_is_unknown(mistake):
-    assert mistake("MODEL.MODEL_NAME", "Uniforner").startswith("unknown model 'Uniforner'; known: Uniformer")
+    assert mistake("MODEL.MODEL_NAME", "Uniforner").startswith(
+        "unknown model 'Uniforner' (MODEL.MODEL_NAME); known: Uniformer"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- data
