@@ -176,7 +176,7 @@ def test_no_config_at_all(tool, capsys):
     with pytest.raises(SystemExit) as ended:
         tool.main(["TRAIN.BATCH_SIZE", "4"])
     assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("error: the following arguments are required: --cfg; see ")
+    assert capsys.readouterr().err.startswith("error: the following arguments are required: --cfg/--cfg_file; see ")
 
 
 def test_an_unknown_key(mistake, tmp_path):
