@@ -134,7 +134,7 @@ def draw_contact_sheet(
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     right = sum(row.label == row.prediction for row in rows)
-    _text(draw, (_MARGIN, 14), f"{right} of {len(rows)} videos right", _INK, width, size=22, bold=True)
+    _text(draw, (_MARGIN, 14), f"{right} of the {len(rows)} videos shown are right", _INK, width, size=22, bold=True)
     note = "each tile: one video, four frames, time runs from left to right" if rows else "no video was classified"
     _text(draw, (_MARGIN, 42), note, _DIM, width - 2 * _MARGIN, size=13)
     for number, row in enumerate(rows):
