@@ -233,7 +233,7 @@ def written(monkeypatch):
 def test_what_is_written_on_a_sheet(tmp_path, written):
     sheet(tmp_path, [row(0, 0, 0.994), row(2, 1, 0.3, path="/a/b/holiday film.avi")])
     assert [string for string, _, _ in written] == [
-        "1 of 2 videos right",
+        "1 of the 2 videos shown are right",
         "each tile: one video, four frames, time runs from left to right",
         "true",
         "sailing",
@@ -259,7 +259,7 @@ def test_the_marks_are_in_the_font():
 
 def test_no_rows(tmp_path, written):
     picture = sheet(tmp_path, [])
-    assert [string for string, _, _ in written] == ["0 of 0 videos right", "no video was classified"]
+    assert [string for string, _, _ in written] == ["0 of the 0 videos shown are right", "no video was classified"]
     assert picture.shape[1] == plots._TILE[0] + 2 * plots._MARGIN
 
 
