@@ -19,12 +19,12 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["uniformer_video", "uniformer_video.*"]),
     install_requires=[
-        "torch>=2.4",
+        "torch>=2.6",
         "numpy>=1.24",
         "fvcore>=0.1.5",
         "iopath>=0.1.10",
         "simplejson>=3.17",
-        "av>=14.0",
+        "av>=17.1",
         # The wheels of decord are for x86-64 alone; everything works without it, on the reader pyav.
         "decord>=0.6.0; platform_machine == 'x86_64' or platform_machine == 'AMD64'",
         "pillow>=10.0",

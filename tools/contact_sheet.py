@@ -35,9 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     from uniformer_video.config import load_config
     from uniformer_video.engine.contact_sheet import contact_sheet
     from uniformer_video.engine.launch import CONFIG_FILE
+    from uniformer_video.runtime.errors import DataError
 
     def draw() -> int:
         # The run may have been moved since: it lies where the user says, whatever its configuration has.
+        if not (Path(args.run) / CONFIG_FILE).is_file():
+            raise DataError(f"{args.run} is no run: it has no {CONFIG_FILE}; give the OUTPUT_DIR of a run")
         cfg = load_config(Path(args.run) / CONFIG_FILE, ["OUTPUT_DIR", args.run])
         print(contact_sheet(cfg, videos=args.videos, columns=args.columns))
         return 0

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uniformer_video.config import KEYS, changes, dump, get_cfg, get_value, load_config
+from uniformer_video.config import KEYS, changes, differences, dump, get_cfg, get_value, load_config
 from uniformer_video.config.kinds import Bool, Choice, Int, List, Maybe, Number, OrWord, Text
 from uniformer_video.config.load import Change
 from uniformer_video.runtime.errors import ConfigError
@@ -558,3 +558,18 @@ class TestDump:
 
     def test_lists_stand_on_one_line(self):
         assert "  DEPTH: [3, 4, 8, 3]\n" in dump(load_config())
+
+
+class TestDifferences:
+    def test_names_old_and_new_in_the_order_of_the_table(self):
+        old = dump(load_config(None, ["TRAIN.BATCH_SIZE", "8", "RNG_SEED", "3", "UNIFORMER.DEPTH", "[1, 1, 1, 1]"]))
+        new = load_config(None, ["TRAIN.BATCH_SIZE", "8", "UNIFORMER.DEPTH", "[1, 1, 2, 1]"])
+        assert differences(new, old) == ["RNG_SEED: 3 -> 0", "UNIFORMER.DEPTH: [1, 1, 1, 1] -> [1, 1, 2, 1]"]
+
+    def test_the_same_configuration_has_none(self):
+        cfg = load_config(None, ["SOLVER.CLIP_GRAD_L2NORM", "20", "TRAIN.CHECKPOINT_INFLATE", "True"])
+        assert differences(cfg, dump(cfg)) == []
+
+    @pytest.mark.parametrize("text", ["", "a list:\n- 1", "{", "TRAIN: 3", "OTHER: {KEY: 1}", "- 1"])
+    def test_what_is_no_dump_has_none(self, text):
+        assert differences(load_config(), text) == []

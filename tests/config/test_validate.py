@@ -101,10 +101,14 @@ REFUSED = [
         {"MIXUP__ENABLE": True, "MIXUP__ALPHA": 0.0, "MIXUP__CUTMIX_ALPHA": 0.0},
         "MIXUP.ENABLE is True, but MIXUP.ALPHA and MIXUP.CUTMIX_ALPHA are both 0; set one above 0",
     ),
-    (
-        {"SOLVER__WARMUP_EPOCHS": 10.5, "SOLVER__MAX_EPOCH": 10},
-        "SOLVER.WARMUP_EPOCHS is 10.5, above SOLVER.MAX_EPOCH 10: the rate would never reach SOLVER.BASE_LR; lower it",
-    ),
+    *[
+        (
+            {"TRAIN__BATCH_SIZE": 1, "DATA__NUM_FRAMES": frames, "DATA__TRAIN_CROP_SIZE": crop},
+            f"TRAIN.BATCH_SIZE 1 with DATA.NUM_FRAMES {frames} and DATA.TRAIN_CROP_SIZE {crop} leaves the last batch "
+            "norm a single position, from which no statistics can be had; raise one of them",
+        )
+        for frames, crop in ((1, 32), (2, 32), (1, 63))
+    ],
     *[
         (
             {"SOLVER__LR_POLICY": "steps_with_relative_lrs", "SOLVER__STEPS": steps, "SOLVER__LRS": rates},
@@ -163,7 +167,12 @@ ALLOWED = [
     {"MIXUP__ENABLE": True, "MIXUP__ALPHA": 0.0},
     {"MIXUP__ENABLE": True, "MIXUP__CUTMIX_ALPHA": 0.0},
     {"MIXUP__ALPHA": 0.0, "MIXUP__CUTMIX_ALPHA": 0.0},
-    {"SOLVER__WARMUP_EPOCHS": 10.0, "SOLVER__MAX_EPOCH": 10},
+    {"SOLVER__WARMUP_EPOCHS": 10.5, "SOLVER__MAX_EPOCH": 10},
+    {"TRAIN__BATCH_SIZE": 2, "DATA__NUM_FRAMES": 1, "DATA__TRAIN_CROP_SIZE": 32},
+    {"TRAIN__BATCH_SIZE": 1, "AUG__NUM_SAMPLE": 2, "DATA__NUM_FRAMES": 1, "DATA__TRAIN_CROP_SIZE": 32},
+    {"TRAIN__BATCH_SIZE": 1, "DATA__NUM_FRAMES": 3, "DATA__TRAIN_CROP_SIZE": 32},
+    {"TRAIN__BATCH_SIZE": 1, "DATA__NUM_FRAMES": 1, "DATA__TRAIN_CROP_SIZE": 64},
+    {"TRAIN__ENABLE": False, "TRAIN__BATCH_SIZE": 1, "DATA__NUM_FRAMES": 1, "DATA__TRAIN_CROP_SIZE": 32},
     {"SOLVER__STEPS": [3, 2, 1]},
     {"SOLVER__LR_POLICY": "steps_with_relative_lrs"},
     {"SOLVER__LR_POLICY": "steps_with_relative_lrs", "SOLVER__STEPS": [0, 1, 9], "SOLVER__LRS": [1.0, 2.0, 0.0]},

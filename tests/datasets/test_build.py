@@ -91,7 +91,7 @@ def test_list_keys_reach_the_list(toy_set, tmp_path):
 
 
 def test_the_number_of_classes_bounds_the_labels(toy_set, tmp_path):
-    with pytest.raises(DataError, match=r"train.csv:3: label 2 is outside 0 to 1; correct it, or MODEL.NUM_CLASSES 2$"):
+    with pytest.raises(DataError, match=r"train.csv:3: label 2 is outside 0 to 1 \(MODEL.NUM_CLASSES 2\); correct"):
         build_dataset("kinetics", toy_cfg(toy_set, tmp_path, "MODEL.NUM_CLASSES", "2"), "train")
     with pytest.raises(DataError, match=r"classes.json names 3 classes, but MODEL.NUM_CLASSES is 4"):
         build_dataset("kinetics", toy_cfg(toy_set, tmp_path, "MODEL.NUM_CLASSES", "4"), "train")

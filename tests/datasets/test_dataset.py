@@ -11,6 +11,7 @@ from tests.toy import entries, rewrite, toy_cfg
 from uniformer_video.datasets.build import build_dataset
 from uniformer_video.datasets.dataset import REPLACEMENT_TRIES, Failure, VideoDataset
 from uniformer_video.datasets.records import VideoRecord
+from uniformer_video.video.open import open_video
 from uniformer_video.video.reader import DecodeError
 
 pytestmark = pytest.mark.usefixtures("random_state_unchanged")
@@ -79,19 +80,23 @@ def test_a_test_video_is_never_replaced(late):
     sample = dataset[(0, 2)]
     cause = "frame 3 is damaged" if late else "no such file"
     assert (sample.clips, sample.label, sample.record) == (None, 20, 2)
-    assert sample.failures == [Failure(2, f"v2: {cause}")]
+    assert sample.failures == [Failure(2, "v2", cause)]
+    assert sample.failures[0].reason == f"v2: {cause}"
     assert log == ["open v2"] + ["close v2"] * late
 
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_training_video_is_replaced_by_another_with_its_label(late):
-    dataset, _ = make(20, replace=True, **{"damaged" if late else "broken": [2]})
+    dataset, log = make(20, replace=True, **{"damaged" if late else "broken": [2]})
     sample = dataset[(1, 2)]
-    chosen = sample.clips[1, 0, 0, 0, 0].item()
+    *_, chosen = (int(line.removeprefix("close v")) for line in log if line.startswith("close"))
     assert chosen != 2
     assert sample.label == 10 * chosen  # the label goes with the clips
+    # The draws are those of the record asked for, so that two places in an epoch never hold the same clips.
+    assert sample.clips[:, 0, 0, 0, 0].tolist() == [1, 2]
+    assert dataset[(1, chosen)].clips[:, 0, 0, 0, 0].tolist() == [1, chosen]
     assert (sample.record, sample.epoch) == (2, 1)
-    assert {f.record for f in sample.failures} == {2}
+    assert sample.failures == [Failure(2, "v2", "frame 3 is damaged" if late else "no such file")]
 
 
 def chosen(seed, epoch, record):
@@ -113,7 +118,7 @@ def test_the_search_goes_on_and_tells_every_failure():
     assert found and all(sample.label == 110 for sample in found)
     opened = 0
     for sample in found:
-        assert sample.failures[0] == Failure(2, "v2: no such file")
+        assert sample.failures[0] == Failure(2, "v2", "no such file")
         assert all(f.record in broken for f in sample.failures)
         opened += len(sample.failures) + 1
     assert opened <= len(found) * (REPLACEMENT_TRIES + 1) and len(log) > opened
@@ -148,11 +153,24 @@ def test_real_files(toy_set, tmp_path, broken_video, split):
     dataset = build_dataset("kinetics", toy_cfg(data, tmp_path), split)
     broken, good = dataset[(0, 0)], dataset[(0, 1)]
     assert good.failures == []
-    assert broken.failures[0].record == 0
-    assert broken.failures[0].reason.startswith(f"{broken_video}: ")
+    with pytest.raises(DecodeError) as error:
+        open_video(broken_video)
+    failure = Failure(0, broken_video, error.value.cause)
+    assert set(broken.failures) == {failure}  # a draw may hit it again
+    assert failure.reason == str(error.value)
     assert (broken.clips is None) == (split == "test")
     copy = pickle.loads(pickle.dumps(dataset))[(0, 1)]  # a worker that is not forked gets it so
     assert torch.equal(copy.clips, good.clips)
+
+
+def test_a_stand_in_differs_from_its_own_turn_in_the_epoch(toy_set, tmp_path, broken_video):
+    data = rewrite(toy_set, tmp_path / "set", train=[f"{broken_video} 1", entries(toy_set, "train")[0]])
+    dataset = build_dataset("kinetics", toy_cfg(data, tmp_path), "train")
+    stand_in, own = dataset[(0, 0)], dataset[(0, 1)]
+    assert (stand_in.label, stand_in.record, own.record) == (0, 0, 1)
+    assert not any(torch.equal(a, b) for a in stand_in.clips for b in own.clips)
+    with dataset.opener(dataset.records[1].path) as reader:
+        assert torch.equal(stand_in.clips, dataset.clips(reader, 0, 0))
 
 
 def test_a_training_video_is_decoded_once_and_its_clips_differ(toy_set, tmp_path, monkeypatch):

@@ -162,13 +162,15 @@ def test_a_path_with_a_unicode_line_separator_is_one_line(folder):
     ("text", "options", "message"),
     [
         # A line without a label.
-        ("a.mp4 1\nb.mp4\n", {}, ":2: no label after a ' ' in 'b.mp4'"),
-        ("a.mp4 1\n\nb.mp4 \n", {}, ":3: no label after a ' ' in 'b.mp4 '"),
-        ("a.mp4,1\nb.mp4,\n", {"separator": ","}, ":2: no label after a ',' in 'b.mp4,'"),
-        ("a.mp4,\n", {"separator": ","}, ":1: no label after a ',' in 'a.mp4,'"),
-        ("a.mp4\t1\nb.mp4\t\n", {"separator": "\t"}, ":2: no label after a '\\t' in 'b.mp4\\t'"),
+        ("a.mp4 1\nb.mp4\n", {}, ":2: no label after a ' ' in 'b.mp4'; a list is `path label` lines"),
+        ("a.mp4 1\n\nb.mp4 \n", {}, ":3: no label after a ' ' in 'b.mp4 '; a list is `path label` lines"),
+        ("a.mp4,1\nb.mp4,\n", {"separator": ","}, ":2: no label after a ',' in 'b.mp4,'; a list is `path,label` "
+         "lines"),
+        ("a.mp4,\n", {"separator": ","}, ":1: no label after a ',' in 'a.mp4,'; a list is `path,label` lines"),
+        ("a.mp4\t1\nb.mp4\t\n", {"separator": "\t"}, ":2: no label after a '\\t' in 'b.mp4\\t'; a list is "
+         "`path\\tlabel` lines"),
         ("my clip.mp4\n", {}, ":1: label 'clip.mp4' is no whole number; a list is `path label` lines"),
-        (",3\n", {"separator": ","}, ":1: no path before a ',' in ',3'"),
+        (",3\n", {"separator": ","}, ":1: no path before a ',' in ',3'; a list is `path,label` lines"),
         # Another separator.
         ("a.mp4,1\n", {}, ":1: no label after a ' ' in 'a.mp4,1'; if ',' separates them, set "
          "DATA.PATH_LABEL_SEPARATOR ','"),
@@ -185,14 +187,28 @@ def test_a_path_with_a_unicode_line_separator_is_one_line(folder):
          "alone)"),
         ("\ufeffpath,label\r\na.mp4,1\r\n", {"separator": ","}, ":1: 'path,label' looks like a header; remove it "
          "(a list is `path,label` lines alone)"),
+        ("path,label\na.mp4,1\n", {}, ":1: 'path,label' looks like a header; remove it (a list is `path label` lines "
+         "alone)"),
+        ("video;class\n", {"separator": ","}, ":1: 'video;class' looks like a header; remove it (a list is "
+         "`path,label` lines alone)"),
+        ("video file\tclass\n", {"separator": ","}, ":1: 'video file\\tclass' looks like a header; remove it (a list "
+         "is `path,label` lines alone)"),
+        # Not on another line than the first, nor with a number where the label is.
+        ("a.mp4 1\npath,label\n", {}, ":2: no label after a ' ' in 'path,label'; if ',' separates them, set "
+         "DATA.PATH_LABEL_SEPARATOR ','"),
+        ("path,label1\n", {}, ":1: no label after a ' ' in 'path,label1'; if ',' separates them, set "
+         "DATA.PATH_LABEL_SEPARATOR ','"),
         # A label that is no class.
         ("a.mp4 1\nb.mp4 ten\n", {}, ":2: label 'ten' is no whole number; a list is `path label` lines"),
         ("a.mp4 1.0\n", {}, ":1: label '1.0' is no whole number; a list is `path label` lines"),
-        ("a.mp4 9\nb.mp4 10\n", {}, ":2: label 10 is outside 0 to 9; correct it, or MODEL.NUM_CLASSES 10"),
-        ("a.mp4 -1\n", {}, ":1: label -1 is outside 0 to 9; correct it, or MODEL.NUM_CLASSES 10"),
-        ("a.mp4 3\n", {"num_classes": 3}, ":1: label 3 is outside 0 to 2; correct it, or MODEL.NUM_CLASSES 3"),
+        ("a.mp4 9\nb.mp4 10\n", {}, ":2: label 10 is outside 0 to 9 (MODEL.NUM_CLASSES 10); correct the one "
+         "or the other"),
+        ("a.mp4 -1\n", {}, ":1: label -1 is outside 0 to 9 (MODEL.NUM_CLASSES 10); correct the one or the other"),
+        ("a.mp4 3\n", {"num_classes": 3}, ":1: label 3 is outside 0 to 2 (MODEL.NUM_CLASSES 3); correct the one "
+         "or the other"),
         # The blank lines before count.
-        ("\n\n\r\na.mp4 99\n", {}, ":4: label 99 is outside 0 to 9; correct it, or MODEL.NUM_CLASSES 10"),
+        ("\n\n\r\na.mp4 99\n", {}, ":4: label 99 is outside 0 to 9 (MODEL.NUM_CLASSES 10); correct the one or the "
+         "other"),
     ],
 )  # fmt: skip
 def test_a_wrong_line_is_named(folder, text, options, message):
@@ -203,7 +219,9 @@ def test_a_wrong_line_is_named(folder, text, options, message):
 def test_a_long_line_is_cut_in_the_message(folder):
     line = "v" * 500
     write(folder, line + "\n")
-    assert error_of(folder) == f"{folder / 'train.csv'}:1: no label after a ' ' in {'v' * 77 + '...'!r}"
+    assert error_of(folder) == (
+        f"{folder / 'train.csv'}:1: no label after a ' ' in {'v' * 77 + '...'!r}; a list is `path label` lines"
+    )
 
 
 def test_a_line_too_long_for_a_file_name_is_no_defect_of_ours(folder):
@@ -232,7 +250,11 @@ def test_a_folder_that_is_none(folder):
 def test_a_list_that_is_missing(folder):
     path = folder / "val.csv"
     assert error_of(folder, "val") == f"{path}: no such list; write one with a `path label` on each line"
-    assert "`path,label`" in error_of(folder, "val", separator=",")
+    assert error_of(folder, "val", separator=",") == f"{path}: no such list; write one with a `path,label` on each line"
+    # A tab is written out, so that it does not look like a blank.
+    assert error_of(folder, "val", separator="\t") == (
+        f"{path}: no such list; write one with a `path\\tlabel` on each line"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "\n", "\ufeff\r\n  \r\n"])

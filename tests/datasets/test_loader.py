@@ -40,8 +40,8 @@ def test_clips_are_flattened_record_by_record():
 
 
 def test_what_could_not_be_read_is_told():
-    late = Failure(2, "b: damaged")
-    lost = Sample(None, 1, 4, 3, [Failure(4, "d: empty"), Failure(1, "a: text")])
+    late = Failure(2, "b", "damaged")
+    lost = Sample(None, 1, 4, 3, [Failure(4, "d", "empty"), Failure(1, "a", "text")])
     batch = collate([sample(2, 5, failures=[late]), lost])
     assert batch.records.tolist() == [2, 2]
     assert batch.lost == [4]
@@ -49,7 +49,7 @@ def test_what_could_not_be_read_is_told():
 
 
 def test_a_batch_without_any_clip():
-    batch = collate([Sample(None, 1, 4, 9, [Failure(4, "d: empty")])])
+    batch = collate([Sample(None, 1, 4, 9, [Failure(4, "d", "empty")])])
     assert batch.clips is None
     assert [t.tolist() for t in (batch.labels, batch.records, batch.parts)] == [[], [], []]
     assert (batch.epoch, batch.lost) == (9, [4])

@@ -53,7 +53,7 @@ def trained(seed=0, steps=3, kind=torch.optim.AdamW):
 
 def checkpoint_of(model, optimizer, epoch=4, **more):
     more = {"class_names": ["a", "b"], "history": [{"epoch": 4, "val_top1": 50.0}], **more}
-    return Checkpoint(epoch, model.state_dict(), optimizer.state_dict(), {}, "TRAIN:\n  BATCH_SIZE: 4\n", **more)
+    return Checkpoint(epoch, model.state_dict(), optimizer.state_dict(), "TRAIN:\n  BATCH_SIZE: 4\n", **more)
 
 
 # ---------------------------------------------------------------------------------------------------------- places
@@ -70,10 +70,23 @@ def test_the_newest_has_the_most_epochs(tmp_path):
     assert newest_checkpoint(tmp_path) is None
     for epoch in (100000, 9, 10, 2):  # written in another order than that of their numbers
         checkpoint_path(tmp_path, epoch).touch()
-    for other in ("checkpoint_best.pyth", "checkpoint_epoch_.pyth", "xcheckpoint_epoch_999999.pyth"):
+    for other in ("checkpoint_epoch_.pyth", "xcheckpoint_epoch_999999.pyth"):
         (tmp_path / "checkpoints" / other).touch()
     (tmp_path / "checkpoints" / ".checkpoint_epoch_200000.pyth.x1.part").touch()  # left by a killed run
     assert newest_checkpoint(tmp_path) == checkpoint_path(tmp_path, 100000)
+    best_path(tmp_path).touch()
+    assert newest_checkpoint(tmp_path) == checkpoint_path(tmp_path, 100000)
+
+
+def test_the_best_is_the_newest_where_it_is_the_only_one(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    for other in ("checkpoint_epoch_.pyth", "last.pyth"):
+        (tmp_path / "checkpoints" / other).touch()
+    assert newest_checkpoint(tmp_path) is None
+    best_path(tmp_path).touch()
+    assert newest_checkpoint(tmp_path) == best_path(tmp_path)
+    checkpoint_path(tmp_path, 1).touch()
+    assert newest_checkpoint(tmp_path) == checkpoint_path(tmp_path, 1)
 
 
 # --------------------------------------------------------------------------------------------------- write and read
@@ -154,6 +167,40 @@ def test_a_weight_file_is_no_checkpoint(tmp_path):
         )
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("epoch", "4", "str"),
+        ("epoch", 4.0, "float"),
+        ("model_state", [1], "list"),
+        ("optimizer_state", None, "NoneType"),
+        ("scaler_state", [], "list"),
+        ("history", {}, "dict"),
+        ("history", None, "NoneType"),
+        ("cfg", {}, "dict"),
+        ("best", 75.0, "float"),
+    ],
+)
+def test_a_field_of_another_kind_is_refused(tmp_path, name, value, kind):
+    path = tmp_path / "c.pyth"
+    torch.save({**vars(checkpoint_of(*trained())), name: value}, path)
+    with pytest.raises(WeightError) as error:
+        read_checkpoint(path)
+    assert str(error.value) == f"{path} is no checkpoint of this toolkit: its {name} is a {kind}"
+
+
+def test_what_is_not_needed_may_be_absent_or_more(tmp_path):
+    path = tmp_path / "c.pyth"
+    whole = vars(checkpoint_of(*trained()))
+    needed = {name: whole[name] for name in ("epoch", "model_state", "optimizer_state", "cfg")}
+    torch.save({**needed, "other": 1}, path)
+    checkpoint = read_checkpoint(path)
+    assert (checkpoint.epoch, checkpoint.cfg) == (4, "TRAIN:\n  BATCH_SIZE: 4\n")
+    assert same_bits(checkpoint.model_state, whole["model_state"])
+    rest = (checkpoint.scaler_state, checkpoint.class_names, checkpoint.history, checkpoint.best)
+    assert rest == ({}, None, [], None)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint\n", None])
 def test_files_that_cannot_be_read(tmp_path, content):
     path = tmp_path / "c.pyth"
@@ -190,9 +237,7 @@ def restore_error(checkpoint, model, optimizer):
         restore(checkpoint, "dir/c.pyth", model, optimizer, torch.amp.GradScaler("cpu", enabled=False))
     text = str(error.value)
     assert "\n" not in text
-    assert text.endswith(
-        "; set OUTPUT_DIR to a new folder, TRAIN.AUTO_RESUME False, or the configuration to that of the run"
-    )
+    assert text.endswith("); set OUTPUT_DIR to a new folder, or the configuration to that of the run")
     return text
 
 
@@ -236,6 +281,35 @@ def test_an_older_adamw_that_does_not_say_so_is_taken():
 def test_other_groups_are_refused():
     model = Net()
     assert restore_error(checkpoint_of(*trained()), model, optimizer_of(model, groups=2)).startswith(
+        "dir/c.pyth cannot be resumed, its optimizer differs ("
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "cause"),
+    [
+        ({}, "'param_groups'"),
+        ({"state": {}, "param_groups": []}, "list index out of range"),
+        ({"state": {}, "param_groups": {}}, "0"),
+        ({"state": {}, "param_groups": None}, "'NoneType' object is not subscriptable"),
+        ({"state": {}, "param_groups": [7]}, "argument of type 'int' is not iterable"),
+    ],
+)
+def test_an_optimizer_state_of_another_program_is_refused(state, cause):
+    model = Net()
+    checkpoint = checkpoint_of(*trained())
+    checkpoint.optimizer_state = state
+    assert restore_error(checkpoint, model, optimizer_of(model)).startswith(
+        f"dir/c.pyth cannot be resumed, its optimizer differs ({cause}"
+    )
+
+
+@pytest.mark.parametrize("moments", [3, [1, 2], None])
+def test_moments_of_another_program_are_refused(moments):
+    model = Net()
+    checkpoint = checkpoint_of(*trained())
+    checkpoint.optimizer_state = {**checkpoint.optimizer_state, "state": moments}
+    assert restore_error(checkpoint, model, optimizer_of(model)).startswith(
         "dir/c.pyth cannot be resumed, its optimizer differs ("
     )
 

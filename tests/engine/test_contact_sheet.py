@@ -14,6 +14,8 @@ from uniformer_video.engine import contact_sheet as room
 from uniformer_video.engine.contact_sheet import choose_videos, contact_sheet
 from uniformer_video.engine.results import confidences, write_predictions
 from uniformer_video.runtime.errors import DataError
+from uniformer_video.video.open import open_video
+from uniformer_video.video.reader import DecodeError
 
 
 def test_wrong_ones_come_first_then_classes_in_turn() -> None:
@@ -85,6 +87,29 @@ def test_draws_a_picture(toy_set: Path, tmp_path: Path) -> None:
         colors = {c for _, c in picture.convert("RGB").getcolors(1 << 24)}
     assert (29, 138, 75) in colors
     assert (200, 50, 43) not in colors
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no video\n" * 9])
+def test_a_video_that_cannot_be_read_any_more(toy_set: Path, tmp_path: Path, content: bytes | None) -> None:
+    paths = [str(p) for p in sorted((toy_set / "videos").glob("test *.mp4"))][:2]
+    lost = tmp_path / "lost.mp4"
+    if content is not None:
+        lost.write_bytes(content)
+    scores, labels = torch.eye(3), [0, 1, 2]
+    every = [*paths, str(lost)]
+    write_predictions(
+        tmp_path / "test", scores=scores, shares=scores, labels=labels, paths=every, class_names=["r", "g", "b"]
+    )
+    with pytest.raises(DecodeError) as cause:
+        open_video(str(lost))
+    with pytest.raises(DataError) as error:
+        contact_sheet(toy_cfg(toy_set, tmp_path), videos=3)
+    assert str(error.value) == (
+        f"{lost}: {cause.value.cause}; the sheet shows the tested videos, from the folder the test ran in"
+    )
+    assert not (tmp_path / "test" / "contact_sheet.png").exists()
+    # One that is not shown may be gone.
+    assert contact_sheet(toy_cfg(toy_set, tmp_path), videos=2).exists()
 
 
 def test_without_predictions_it_says_what_to_run(toy_set: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from uniformer_video.config import load_config
 from uniformer_video.engine.device import Precision, hardware_name, peak_memory_gib, process_device, resolve_gpus
+from uniformer_video.runtime import distributed
 from uniformer_video.runtime.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -57,27 +58,42 @@ def test_fp16_needs_a_gpu(gpus):
 
 
 @pytest.mark.parametrize(("batch", "better"), [(10, 8), (7, 4), (3, 4), (1, 4)])
-def test_a_batch_must_divide_among_the_processes(gpus, batch, better):
-    gpus(2)
-    overrides = ("TRAIN.BATCH_SIZE", batch, "NUM_SHARDS", 2)
+@pytest.mark.parametrize("shards", [1, 3])  # the batch is that of one machine
+def test_a_batch_must_divide_among_the_gpus_of_a_machine(gpus, batch, better, shards):
+    gpus(4)
+    overrides = ("TRAIN.BATCH_SIZE", batch, "NUM_SHARDS", shards)
     with pytest.raises(ConfigError) as error:
         resolve_gpus(config(*overrides))
     assert str(error.value) == (
-        f"TRAIN.BATCH_SIZE is {batch}, not a multiple of the 4 processes of this run (NUM_GPUS x NUM_SHARDS); "
+        f"TRAIN.BATCH_SIZE is {batch}, not a multiple of the 4 GPUs it is shared among (NUM_GPUS); "
         f"set {better} or another multiple"
     )
-    assert resolve_gpus(config(*overrides, "TRAIN.ENABLE", False)) == 2  # a test does not care
+    assert resolve_gpus(config(*overrides, "TRAIN.ENABLE", False)) == 4  # a test does not care
+    assert resolve_gpus(config(*overrides, "NUM_GPUS", 0)) == 0
+    assert resolve_gpus(config(*overrides, "TRAIN.BATCH_SIZE", better)) == 4
 
 
-def test_the_device_of_a_process(monkeypatch):
-    assert process_device(0) == CPU
+@pytest.mark.parametrize("left_over", [None, "3", "none"])
+def test_the_device_of_a_process_alone(monkeypatch, left_over):
     chosen = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    assert process_device(4) == torch.device("cuda", 3)
-    monkeypatch.delenv("LOCAL_RANK")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if left_over is not None:
+        monkeypatch.setenv("LOCAL_RANK", left_over)  # from a launcher that this run has nothing to do with
+    assert process_device(0) == CPU
+    assert chosen == []
     assert process_device(1) == torch.device("cuda", 0)
-    assert chosen == [torch.device("cuda", 3), torch.device("cuda", 0)]
+    assert chosen == [torch.device("cuda", 0)]
+
+
+def test_the_device_of_a_process_in_a_group(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert process_device(0) == CPU
+    assert process_device(4) == torch.device("cuda", 3)
+    assert chosen == [torch.device("cuda", 3)]
 
 
 @pytest.mark.parametrize(

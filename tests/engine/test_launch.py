@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,10 @@ from uniformer_video.models.weights import load_weights
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.errors import DataError, UserError
 from uniformer_video.runtime.logging import read_json_stats
+from uniformer_video.runtime.seed import Stream, seed_everything
+from uniformer_video.solver.build import build_optimizer
+from uniformer_video.solver.losses import soft_cross_entropy
+from uniformer_video.solver.schedule import Schedule
 
 pytestmark = pytest.mark.usefixtures("logger_restored")
 
@@ -69,14 +74,28 @@ def test_a_whole_run(toy_set, tmp_path, capsys):
     assert lines == [("1/2", "2/3"), ("1/2", "3/3"), ("2/2", "2/3"), ("2/2", "3/3")]
     assert re.findall(r"epoch (\d/2) step (\d/3)  loss", console) == lines
     stats = read_json_stats(output / "stdout.log")
-    assert [s["_type"] for s in stats] == [*(["train_iter"] * 2 + ["epoch"]) * 2, "test_final"]
+    assert [s["_type"] for s in stats] == [*(["train_iter"] * 2 + ["train_epoch", "val_epoch"]) * 2, "test_final"]
     assert [(s["epoch"], s["iter"]) for s in stats if s["_type"] == "train_iter"] == lines
     for entry in stats:
         if entry["_type"] == "train_iter":
-            assert {"loss", "lr", "dt_data", "dt", "mem_gib", "eta", "grad_norm"} <= set(entry)
-            assert 0 < entry["dt_data"] < entry["dt"] and entry["mem_gib"] > 0.05 and entry["loss"] > 0
+            assert {"loss", "lr", "dt_data", "dt_net", "dt", "RAM", "eta", "grad_norm"} <= set(entry)
+            assert 0 < entry["dt_data"] < entry["dt"] and entry["loss"] > 0
+            assert entry["dt_net"] == pytest.approx(entry["dt"] - entry["dt_data"], abs=1e-6)
+            assert float(re.fullmatch(r"(\d+\.\d\d)G", entry["RAM"])[1]) > 0.05
+    history = read_checkpoint(checkpoint_path(output, 2)).history
+    for name, fields in (
+        ("train_epoch", lambda e: {"loss": e["train_loss"], "lr": e["lr"]}),
+        (
+            "val_epoch",
+            lambda e: {"top1_err": 100 - e["val_top1"], "top5_err": 100 - e["val_top5"], "loss": e["val_loss"]},
+        ),
+    ):
+        assert [s for s in stats if s["_type"] == name] == [
+            {"_type": name, "epoch": f"{n}/2", **{k: pytest.approx(v, rel=1e-7) for k, v in fields(entry).items()}}
+            for n, entry in enumerate(history, 1)
+        ]
     summary = simplejson.loads((output / "test" / "summary.json").read_text())
-    assert stats[-1]["top1"] == summary["top1"] == 100.0
+    assert stats[-1]["top1_acc"] == summary["top1"] == 100.0
     assert summary["weights"] == str(checkpoint_path(output, 2))
     assert any(name.startswith("events.out") for name in os.listdir(output / "tensorboard"))
 
@@ -111,7 +130,63 @@ def test_the_test_list_is_read_before_training(toy_set, tmp_path):
     data = rewrite(toy_set, tmp_path / "set", test=["a.mp4"])
     with pytest.raises(DataError, match=r"test.csv:1: no label"):
         launch.run(toy_cfg(data, tmp_path / "out"))
-    assert not (tmp_path / "out" / "checkpoints").exists()
+    assert os.listdir(tmp_path / "out" / "checkpoints") == []
+    assert not (tmp_path / "out" / "config.yaml").exists()
+
+
+def test_the_folders_are_made_that_will_be_needed(toy_set, tmp_path, monkeypatch):
+    seen = []
+
+    def work(cfg, gpus):
+        seen.append(sorted(os.listdir(cfg.OUTPUT_DIR)))
+        return 0
+
+    monkeypatch.setattr(launch, "work", work)
+    for number, overrides in enumerate([(), ("TEST.ENABLE", "False"), ("TRAIN.ENABLE", "False")]):
+        assert launch.run(toy_cfg(toy_set, tmp_path / f"out{number}", *overrides)) == 0
+    assert seen == [["checkpoints", "test"], ["checkpoints"], ["test"]]
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "test"])
+def test_a_file_in_the_place_of_a_folder(toy_set, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(launch, "work", lambda *_: pytest.fail("no work was to begin"))
+    blocker = tmp_path / name
+    blocker.write_text("x")
+    with pytest.raises(UserError) as error:
+        launch.run(toy_cfg(toy_set, tmp_path))
+    assert str(error.value) == (
+        f"OUTPUT_DIR {str(blocker)!r} cannot be written (File exists); set OUTPUT_DIR to a folder of yours"
+    )
+
+
+def test_the_configuration_is_written_when_nothing_can_be_wrong_any_more(toy_set, tmp_path, monkeypatch):
+    output, order = tmp_path / "out", []
+    output.mkdir()
+    config = output / "config.yaml"
+    config.write_text("the one of an earlier run\n")
+
+    class Part:
+        def __init__(self, cfg, device):
+            order.append((self.name, config.read_text() == "the one of an earlier run\n"))
+            if cfg.RNG_SEED == 1 and self.name == "trainer":
+                raise UserError("a mistake")
+
+        def run(self):
+            order.append(f"{self.name} runs")
+            assert load_config(config) == cfg
+            return 1
+
+    for name in ("Tester", "Trainer"):
+        monkeypatch.setattr(launch, name, type(name, (Part,), {"name": name.lower()}))
+    cfg = toy_cfg(toy_set, output, "RNG_SEED", "1")
+    with pytest.raises(UserError, match="a mistake"):
+        launch.run(cfg)
+    assert config.read_text() == "the one of an earlier run\n"
+    assert order == [("tester", True), ("trainer", True)]
+    order.clear()
+    cfg = toy_cfg(toy_set, output, "RNG_SEED", "2")
+    assert launch.run(cfg) == 1
+    assert order == [("tester", True), ("trainer", True), "trainer runs", "tester runs"]
 
 
 def test_several_machines_need_a_meeting_place(toy_set, tmp_path):
@@ -122,10 +197,27 @@ def test_several_machines_need_a_meeting_place(toy_set, tmp_path):
         "NUM_SHARDS is 2, but --init_method does not say where they meet; "
         "give every machine the same tcp://HOST_OF_SHARD_0:PORT"
     )
-    with pytest.raises(UserError) as error:
-        launch.run(cfg, "10.0.0.1:9999")
-    assert str(error.value) == ("--init_method '10.0.0.1:9999' is no meeting place; it looks like tcp://10.0.0.1:9999")
+    for place in (
+        "10.0.0.1:9999",
+        "tcp://10.0.0.1",
+        "tcp://10.0.0.1:",
+        "tcp://h:x",
+        "tcp://:1",
+        "file://",
+        "udp://h:1",
+    ):
+        with pytest.raises(UserError) as error:
+            launch.run(cfg, place)
+        assert str(error.value) == f"--init_method {place!r} is no meeting place; it looks like tcp://10.0.0.1:9999"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["tcp://10.0.0.1:9999", "tcp://[::1]:99", "file:///shared/meet", "env://"])
+def test_meeting_places(toy_set, tmp_path, monkeypatch, place):
+    seen = []
+    monkeypatch.setattr(distributed, "launch", lambda *_, **options: seen.append(options["init_method"]) or 0)
+    assert launch.run(toy_cfg(toy_set, tmp_path / "out", "NUM_SHARDS", "2"), place) == 0
+    assert seen == [place]
 
 
 # -------------------------------------------------------------------------------------------- processes on a machine
@@ -133,35 +225,44 @@ def test_several_machines_need_a_meeting_place(toy_set, tmp_path):
 
 @pytest.fixture
 def two_gpus(monkeypatch):
-    """Let this machine have two GPUs, and note what would be launched on them."""
+    """Let this machine have two GPUs, and note what would be launched on them, with exit code 1."""
     calls = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(distributed, "launch", lambda *args, **options: calls.append((args, options)))
+    monkeypatch.setattr(distributed, "launch", lambda *args, **options: calls.append((args, options)) or 1)
     return calls
 
 
 def test_one_process_for_each_gpu(toy_set, tmp_path, two_gpus):
     cfg = toy_cfg(toy_set, tmp_path / "out", "NUM_GPUS", "2", "NUM_SHARDS", "2", "SHARD_ID", "1")
-    assert launch.run(cfg, "tcp://host:1") == 0
+    assert launch.run(cfg, "tcp://host:1") == 1
     ((function, args), options) = two_gpus[0]
-    assert (function, args) == (launch._work_in_group, (cfg, 2))
+    assert (function, args) == (launch.work, (cfg, 2))
     assert options == {"processes": 2, "shards": 2, "shard": 1, "init_method": "tcp://host:1", "use_cuda": True}
 
 
-@pytest.mark.parametrize("code", [1, 2])
-def test_the_exit_code_of_a_process_is_that_of_the_run(toy_set, tmp_path, two_gpus, monkeypatch, code):
-    def ended(*_, **__):
-        raise ProcessExitedException("ended", error_index=0, error_pid=1, exit_code=code)
+@pytest.fixture
+def spawned(monkeypatch):
+    """Let this machine have two GPUs, and return a function that sets how its new processes end."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
-    monkeypatch.setattr(distributed, "launch", ended)
+    def ends_with(code):
+        def processes(*_, **__):
+            if code:
+                raise ProcessExitedException("ended", error_index=0, error_pid=1, exit_code=code)
+
+        monkeypatch.setattr(distributed.mp, "start_processes", processes)
+
+    return ends_with
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_the_exit_code_of_a_process_is_that_of_the_run(toy_set, tmp_path, spawned, code):
+    spawned(code)
     assert launch.run(toy_cfg(toy_set, tmp_path / "out", "NUM_GPUS", "2")) == code
 
 
-def test_a_process_that_was_killed_is_no_user_error(toy_set, tmp_path, two_gpus, monkeypatch):
-    def killed(*_, **__):
-        raise ProcessExitedException("killed", error_index=0, error_pid=1, exit_code=-9, signal_name="SIGKILL")
-
-    monkeypatch.setattr(distributed, "launch", killed)
+def test_a_process_that_was_killed_is_no_user_error(toy_set, tmp_path, spawned):
+    spawned(-9)
     with pytest.raises(ProcessExitedException):
         launch.run(toy_cfg(toy_set, tmp_path / "out", "NUM_GPUS", "2"))
 
@@ -169,11 +270,11 @@ def test_a_process_that_was_killed_is_no_user_error(toy_set, tmp_path, two_gpus,
 SPAWN = """
 import sys
 from uniformer_video.config import load_config
-from uniformer_video.engine.launch import _work_in_group
+from uniformer_video.engine.launch import work
 from uniformer_video.runtime import distributed
 
 if __name__ == "__main__":
-    distributed.launch(_work_in_group, (load_config(sys.argv[1], sys.argv[2:]), 0), processes=2)
+    sys.exit(distributed.launch(work, (load_config(sys.argv[1], sys.argv[2:]), 0), processes=2))
 """
 
 
@@ -191,6 +292,8 @@ def test_processes_of_one_machine(toy_set, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "2 process(es)" in done.stdout
+    # The batch of a machine is shared among its processes.
+    assert "training on 12 videos, 3 steps an epoch of 4 videos x 2 clips; validating on 6 videos" in done.stdout
     assert f"OUTPUT_DIR: {tmp_path}  (default runs/default; command line)" in done.stdout  # sources come along
     assert read_checkpoint(checkpoint_path(tmp_path, 1)).epoch == 1
     assert simplejson.loads((tmp_path / "test" / "summary.json").read_text())["videos"] == 6
@@ -238,7 +341,7 @@ def two_processes(toy_set, tmp_path_factory):
     broken = folder / "broken.mp4"
     broken.write_text("no video\n" * 10)
     lists = {
-        "train": [*entries(toy_set, "train")[:11], f"{broken} 1"],
+        "train": [*entries(toy_set, "train")[:7], f"{broken} 1"],
         "val": entries(toy_set, "val")[:5],
         "test": [*entries(toy_set, "test"), *entries(toy_set, "val")[:1]],
     }
@@ -251,18 +354,54 @@ def two_processes(toy_set, tmp_path_factory):
 def test_two_processes_train(two_processes):
     data, output, texts = two_processes
     assert "2 process(es)" in texts[0][0]
+    # Each machine takes TRAIN.BATCH_SIZE videos, so that both take twice as many.
+    assert "training on 8 videos, 1 steps an epoch of 8 videos x 2 clips; validating on 5 videos" in texts[0][0]
     checkpoint = read_checkpoint(newest_checkpoint(output))
     assert checkpoint.epoch == 2
     assert checkpoint.history[1]["train_loss"] < checkpoint.history[0]["train_loss"]
-    entry = [s for s in read_json_stats(output / "stdout.log") if s["_type"] == "train_iter"]
-    assert len(entry) == 4
+    steps = [s for s in read_json_stats(output / "stdout.log") if s["_type"] == "train_iter"]
+    assert [(s["epoch"], s["iter"]) for s in steps] == [("1/2", "1/1"), ("2/2", "1/1")]
     # Only the main process writes; the other has no console and no warnings of its own.
     assert texts[1][0] == ""
+    # Nor does torch complain, of gradients that have another layout than their buckets.
+    assert not any("Warning" in errors for _, errors in texts), texts
     rows = (output / "unreadable.csv").read_text().splitlines()
-    assert len(rows) == 2 and rows[1].startswith("train,") and "broken.mp4" in rows[1]
+    assert len(rows) == 2 and rows[1].startswith(f"train,{data.parent}/broken.mp4,")
     assert sorted(os.listdir(output / "checkpoints")) == [
         *("checkpoint_best.pyth", "checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002.pyth"),
     ]
+
+
+def test_two_processes_take_the_step_of_one_with_twice_the_batch(two_processes, tmp_path):
+    data, output, _ = two_processes
+    cfg = toy_cfg(data, tmp_path, "TRAIN.BATCH_SIZE", "8")
+    train_set, inputs = build_dataset("kinetics", cfg, "train"), DeviceInputs.from_config(cfg)
+    (batch,) = setup.train_loader(cfg, train_set, CPU)
+    model = setup.new_model(cfg, CPU).train()
+    losses = []
+    for rank in (0, 1):  # batch norm sees the share of its process
+        mine = torch.tensor([n for n in range(16) if n // 2 % 2 == rank])
+        share = replace(batch, **{name: getattr(batch, name)[mine] for name in ("clips", "labels", "records", "parts")})
+        assert len(share.records.unique()) == 4
+        seed_everything(cfg.RNG_SEED, Stream.NETWORK, 0, 0, rank)
+        clips, targets = inputs.train(share, CPU)
+        losses.append(soft_cross_entropy(model(clips), targets))
+    (sum(losses) / 2).backward()
+    gradients = [p.grad for p in model.parameters()]
+    norm = torch.stack([g.norm() for g in gradients]).norm().item()
+
+    first = next(s for s in read_json_stats(output / "stdout.log") if s["_type"] == "train_iter")
+    assert first["loss"] == pytest.approx(sum(losses).item() / 2, rel=1e-5)
+    assert first["grad_norm"] == pytest.approx(norm, rel=1e-4)
+    assert first["lr"] == Schedule.from_config(cfg)(0)
+    # After one step AdamW's first moment is a tenth of the gradient.
+    checkpoint = read_checkpoint(checkpoint_path(output, 1))
+    optimizer = build_optimizer(model, cfg)
+    optimizer.load_state_dict(checkpoint.optimizer_state)
+    for (name, p), gradient in zip(model.named_parameters(), gradients, strict=True):
+        moment = optimizer.state[p]["exp_avg"]
+        assert optimizer.state[p]["step"] == 1
+        torch.testing.assert_close(moment, 0.1 * gradient, rtol=1e-3, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_two_processes_validate_the_checkpoint_they_save(two_processes, tmp_path):
@@ -313,8 +452,10 @@ def test_two_processes_agree_on_the_exit_code(two_processes, toy_set, tmp_path, 
     assert codes == [1, 1], texts
     summary = simplejson.loads((tmp_path / "out" / "test" / "summary.json").read_text())
     assert summary["videos"] == 4
-    assert [entry["path"] for entry in summary["missing"]] == [broken_video]  # read by the second process
-    assert broken_video in texts[0][0]
+    # Read by the second process, told by the first.
+    (missing,) = summary["missing"]
+    assert set(missing) == {"path", "cause"} and missing["path"] == broken_video
+    assert f"  {broken_video}: {missing['cause']}\n" in texts[0][0]
 
 
 @pytest.mark.slow
@@ -324,4 +465,4 @@ def test_two_processes_end_with_one_line_each(toy_set, tmp_path):
     assert codes == [2, 2], texts
     for _, errors in texts:
         (line,) = errors.strip().splitlines()
-        assert line.startswith(f"error: {data}/train.csv:1: label 99 is outside 0 to 2")
+        assert line.startswith(f"error: {data}/train.csv:1: label 99 is outside 0 to 2 (MODEL.NUM_CLASSES 3)")

@@ -11,7 +11,7 @@ import torch
 
 from uniformer_video.config import load_config
 from uniformer_video.engine import report as report_module
-from uniformer_video.engine.report import TrainReport, open_tensorboard
+from uniformer_video.engine.report import TrainReport, memory_name, open_tensorboard
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.errors import ConfigError
 
@@ -78,9 +78,13 @@ def test_one_line_each_for_every_period_and_the_end(clock, log):
     assert [entry["loss"] for entry in entries] == [1.5, 4.5, 6.5]
     assert [entry["dt_data"] for entry in entries] == [1, 4, 6]
     assert [entry["dt"] for entry in entries] == [3, 6, 8]
+    assert [entry["dt_net"] for entry in entries] == [2, 2, 2]
     assert [entry["lr"] for entry in entries] == pytest.approx([0.003, 0.006, 0.007])
     assert [entry["grad_norm"] for entry in entries] == [12, 15, 16]
-    assert all(entry["mem_gib"] > 0.05 for entry in entries)
+    assert [entry["RAM"] for entry in entries] == [f"{m[8]}G" for m in lines]
+    assert all(re.fullmatch(r"\d+\.\d\dG", entry["RAM"]) and float(entry["RAM"][:-1]) > 0.05 for entry in entries)
+    names = {"_type", "epoch", "iter", "loss", "lr", "grad_norm", "dt", "dt_data", "dt_net", "RAM", "eta"}
+    assert all(set(entry) == names for entry in entries)
     # Mean step so far times the steps that remain: 4 of this epoch and 7 of the next, at 3 s.
     assert [entry["eta"] for entry in entries] == ["00:00:33", "00:00:36", "00:00:35"]
     assert (lines[0][3], lines[0][4], lines[0][5], lines[0][6], lines[0][7], lines[0][9]) == (
@@ -115,19 +119,40 @@ def test_the_loss_is_the_mean_over_processes(clock, log, monkeypatch):
     assert stats(log)[0]["loss"] == (3.5 + 3.0) / 2
 
 
+def test_the_memory_of_a_gpu_has_its_own_name(clock, log, monkeypatch):
+    monkeypatch.setattr(report_module, "peak_memory_gib", lambda device: 12.3456)
+    gpu = torch.device("cuda", 1)
+    monkeypatch.setattr(distributed, "sum_floats", lambda values, device: values)
+    TrainReport(period=1, steps=1, epochs=1, device=gpu, events=None).step_done(0, 0, loss=1.0, lr=0.1, norm=1.0)
+    (entry,) = stats(log)
+    assert entry["gpu_mem"] == "12.35G" and "RAM" not in entry
+    assert "  mem 12.35 GiB  " in log[0]
+    assert (memory_name(gpu), memory_name(CPU)) == ("gpu_mem", "RAM")
+
+
+def test_a_validation_without_a_readable_video_is_still_json(clock, log):
+    nan = float("nan")
+    report = TrainReport(period=1, steps=7, epochs=3, device=CPU, events=None)
+    report.epoch_done({"epoch": 1, "train_loss": 1.0, "lr": 0.1, "val_top1": nan, "val_top5": nan, "val_loss": nan})
+    assert stats(log)[1] == {"_type": "val_epoch", "epoch": "1/3", "top1_err": None, "top5_err": None, "loss": None}
+
+
 def test_the_end_of_an_epoch(clock, log):
     events = Events()
     report = TrainReport(period=1, steps=7, epochs=3, device=CPU, events=events)
     report.epoch_done({"epoch": 2, "train_loss": 1.23456, "lr": 0.1})
     assert log[0] == "INFO: epoch 2/3 done  training loss 1.2346"
-    assert stats(log) == [{"_type": "epoch", "epoch": "2/3", "train_loss": 1.23456, "lr": 0.1}]
+    assert stats(log) == [{"_type": "train_epoch", "epoch": "2/3", "loss": 1.23456, "lr": 0.1}]
     assert events.scalars == []
     log.clear()
     report.epoch_done({"epoch": 3, "train_loss": 1.0, "lr": 0.1, "val_top1": 50.0, "val_top5": 87.5, "val_loss": 0.75})
     assert log[0] == (
         "INFO: epoch 3/3 done  training loss 1.0000  validation top-1 50.00 %  top-5 87.50 %  loss 0.7500"
     )
-    assert stats(log)[0]["val_top5"] == 87.5
+    assert stats(log) == [
+        {"_type": "train_epoch", "epoch": "3/3", "loss": 1.0, "lr": 0.1},
+        {"_type": "val_epoch", "epoch": "3/3", "top1_err": 50.0, "top5_err": 12.5, "loss": 0.75},
+    ]
     assert events.scalars == [("val/top1", 50.0, 21), ("val/top5", 87.5, 21), ("val/loss", 0.75, 21)]
 
 

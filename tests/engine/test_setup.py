@@ -123,15 +123,53 @@ def test_a_list_shorter_than_a_batch(cfg):
     with pytest.raises(DataError) as error:
         setup.train_loader(cfg("TRAIN.BATCH_SIZE", 13), dataset, CPU)
     assert str(error.value) == (
-        "the training list has 12 videos, fewer than TRAIN.BATCH_SIZE 13; set TRAIN.BATCH_SIZE 12 or less (and "
-        "SOLVER.BASE_LR in proportion)"
+        "the training list has 12 videos, fewer than a step takes (TRAIN.BATCH_SIZE 13); set TRAIN.BATCH_SIZE 12 or "
+        "less (and SOLVER.BASE_LR in proportion)"
     )
     assert len(setup.train_loader(cfg("TRAIN.BATCH_SIZE", 12), dataset, CPU)) == 1
+
+
+@pytest.mark.parametrize(("batch", "shards", "better"), [(7, 2, 6), (4, 5, 2), (1, 13, 1)])
+def test_a_list_shorter_than_the_batches_of_all_machines(cfg, monkeypatch, batch, shards, better):
+    dataset = build_dataset("kinetics", cfg(), "train")
+    as_process(monkeypatch, 0, shards)
+    with pytest.raises(DataError) as error:
+        setup.train_loader(cfg("TRAIN.BATCH_SIZE", batch, "NUM_SHARDS", shards), dataset, CPU)
+    assert str(error.value) == (
+        f"the training list has 12 videos, fewer than a step takes (TRAIN.BATCH_SIZE {batch} on each of {shards} "
+        f"machines); set TRAIN.BATCH_SIZE {better} or less (and SOLVER.BASE_LR in proportion)"
+    )
+    if shards <= 12:
+        loader = setup.train_loader(cfg("TRAIN.BATCH_SIZE", better, "NUM_SHARDS", shards), dataset, CPU)
+        assert len(loader) == 1
+
+
+@pytest.mark.parametrize(
+    ("world", "shards", "batch", "of_all", "share"),
+    [(1, 1, 12, 12, 12), (4, 1, 12, 12, 3), (2, 2, 12, 24, 12), (8, 2, 12, 24, 3), (8, 1, 6, 6, 1), (8, 2, 7, 14, 1)],
+)
+def test_a_batch_is_that_of_one_machine(cfg, monkeypatch, world, shards, batch, of_all, share):
+    as_process(monkeypatch, 0, world)
+    config = cfg("TRAIN.BATCH_SIZE", batch, "NUM_SHARDS", shards)
+    assert setup.global_batch(config) == of_all
+    assert setup.process_share(config, batch) == share
 
 
 def as_process(monkeypatch, rank, world):
     monkeypatch.setattr(distributed, "rank", lambda: rank)
     monkeypatch.setattr(distributed, "world_size", lambda: world)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2, 3])
+def test_machines_together_take_the_batches_of_one_with_a_larger_batch(cfg, monkeypatch, rank):
+    train = build_dataset("kinetics", cfg(), "train")
+    whole = [batch.records.tolist() for batch in setup.train_loader(cfg("TRAIN.BATCH_SIZE", 12), train, CPU)]
+    as_process(monkeypatch, rank, 4)  # two GPUs in each of two machines
+    loader = setup.train_loader(cfg("TRAIN.BATCH_SIZE", 6, "NUM_SHARDS", 2), train, CPU)
+    assert [batch.records.tolist() for batch in loader] == [
+        [r for n, r in enumerate(batch) if n // 2 % 4 == rank] for batch in whole
+    ]
+    assert [len(batch) for batch in whole] == [24]
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -14,9 +14,10 @@ from tests.helpers import write_truncated
 from tests.toy import CLASSES, entries, rewrite, toy_cfg
 from uniformer_video.engine import setup, tester
 from uniformer_video.engine.checkpoint import checkpoint_path
-from uniformer_video.runtime.errors import DataError
+from uniformer_video.runtime.errors import DataError, WeightError
 from uniformer_video.transforms.spatial import resize_short_side, view_crop
 from uniformer_video.video.open import open_video
+from uniformer_video.video.reader import DecodeError
 from uniformer_video.video.sampling import DenseSampler
 
 CPU = torch.device("cpu")
@@ -120,7 +121,16 @@ def test_the_summary_is_what_the_arrays_say(tested, log):
     )
     stats = [simplejson.loads(line.split("json_stats: ")[1]) for line in log if "json_stats" in line]
     assert [entry["_type"] for entry in stats] == ["test_final"]
-    assert stats[0]["top1"] == pytest.approx(summary["top1"])
+    assert stats[0] == {
+        "_type": "test_final",
+        "top1_acc": pytest.approx(summary["top1"]),
+        "top5_acc": 100.0,
+        "videos": 6,
+        "views": 6,
+        "mean_class_accuracy": pytest.approx(summary["mean_class_accuracy"]),
+        "weights": "random",
+        "seconds": pytest.approx(summary["seconds"], rel=1e-6),
+    }
 
 
 def test_top5_of_more_classes(toy_set, tmp_path, log):
@@ -190,6 +200,18 @@ def with_missing(toy_set, tmp_path, broken_video):
     return rewrite(toy_set, tmp_path / "set", test=[f"{broken_video} 0", *lines[:4], f"{cut} 2", *lines[4:]])
 
 
+def cut_off(data):
+    return data.parent / "cut off.mp4"
+
+
+def cause_of(path):
+    """Return what a reader says is wrong with a file."""
+    with pytest.raises(DecodeError) as error, open_video(path) as reader:
+        reader.frames_at(list(range(reader.num_frames)))
+    assert error.value.cause and path not in error.value.cause
+    return error.value.cause
+
+
 @pytest.mark.parametrize(("allow", "expected"), [(False, 1), (True, 0)])
 @pytest.mark.parametrize("size", [12, 2])  # several videos, or a part of one, at a time
 def test_a_missing_video_is_named_and_never_replaced(with_missing, tested, log, broken_video, allow, expected, size):
@@ -203,12 +225,13 @@ def test_a_missing_video_is_named_and_never_replaced(with_missing, tested, log, 
     assert results.summary["top1"] == base.summary["top1"]
     missing = results.summary["missing"]
     assert [entry["path"].rpartition("/")[2] for entry in missing] == ["broken.mp4", "cut off.mp4"]
-    assert all(entry["reason"].startswith(entry["path"] + ": ") for entry in missing)
+    assert missing == [{"path": path, "cause": cause_of(path)} for path in (broken_video, str(cut_off(with_missing)))]
     errors = [line for line in log if line.startswith("ERROR: ")]
     way_out = "" if allow else "; exit code 1 (TEST.ALLOW_MISSING True accepts it)"
     assert errors[0] == f"ERROR: 2 of 8 test videos could not be read{way_out}:"
-    assert errors[1:] == [f"ERROR:   {entry['reason']}" for entry in missing]
-    assert sum(line.startswith(f"WARNING: unreadable test video {broken_video}") for line in log) == 1
+    assert errors[1:] == [f"ERROR:   {entry['path']}: {entry['cause']}" for entry in missing]
+    said = [line for line in log if line.startswith("WARNING: unreadable test video ")]
+    assert said == [f"WARNING: unreadable test video {entry['path']}: {entry['cause']}" for entry in missing]
 
 
 def test_nothing_can_be_read(toy_set, tmp_path, broken_video, tested):
@@ -218,14 +241,15 @@ def test_nothing_can_be_read(toy_set, tmp_path, broken_video, tested):
     assert results.scores.shape == (0, 3) and results.table == []
     summary = results.summary
     assert (summary["top1"], summary["top5"], summary["mean_class_accuracy"], summary["videos"]) == (None,) * 3 + (0,)
-    assert len(summary["missing"]) == 1
+    assert summary["missing"] == [{"path": broken_video, "cause": cause_of(broken_video)}]
 
 
 def test_a_video_that_vanishes_is_missing(toy_set, tmp_path, tested):
     data = rewrite(toy_set, tmp_path / "set", test=entries(toy_set, "test")[:1] + [f"{tmp_path}/gone.mp4 1"])
     code, results = tested(data=data)
     assert code == 1
-    assert results.summary["missing"][0]["path"] == f"{tmp_path}/gone.mp4"
+    gone = f"{tmp_path}/gone.mp4"
+    assert results.summary["missing"] == [{"path": gone, "cause": cause_of(gone)}]
 
 
 def test_mistakes_show_before_anything_runs(toy_set, tmp_path):
@@ -234,3 +258,26 @@ def test_mistakes_show_before_anything_runs(toy_set, tmp_path):
     (data / "test.csv").write_text("")
     with pytest.raises(DataError, match=r"test.csv: an empty list"):
         tester.Tester(toy_cfg(data, tmp_path / "out"), CPU)
+
+
+def test_weights_to_test_are_tried_before_the_training(toy_set, tmp_path, log):
+    def cfg(path, *overrides):
+        return toy_cfg(toy_set, tmp_path / "out", "TEST.CHECKPOINT_FILE_PATH", str(path), *overrides)
+
+    other = tmp_path / "other.pyth"
+    torch.save(setup.new_model(toy_cfg(toy_set, tmp_path, "MODEL.NUM_CLASSES", "5"), CPU).state_dict(), other)
+    with pytest.raises(WeightError, match=r"the head has 5 classes in the file and 3 in MODEL.NUM_CLASSES"):
+        tester.Tester(cfg(other), CPU)
+    gone = tmp_path / "gone.pyth"
+    with pytest.raises(WeightError, match=str(gone)):
+        tester.Tester(cfg(gone), CPU)
+    # Without training they are tried soon enough, and read once.
+    for path in (other, gone):
+        assert tester.Tester(cfg(path, "TRAIN.ENABLE", "False"), CPU).views == 6
+    # This run may still write a checkpoint of its own, such as the best one.
+    assert tester.Tester(cfg(tmp_path / "out" / "checkpoints" / "checkpoint_best.pyth"), CPU).views == 6
+    good = tmp_path / "good.pyth"
+    torch.save(setup.new_model(toy_cfg(toy_set, tmp_path), CPU).state_dict(), good)
+    log.clear()
+    tester.Tester(cfg(good), CPU)
+    assert log[-1].startswith(f"INFO: test weights: {good}: ")

@@ -156,6 +156,22 @@ def test_rates_follow_the_schedule_in_every_step(train, monkeypatch):
     assert [entry["lr"] for entry in made.history] == [rates[2], rates[5]]
 
 
+@pytest.mark.parametrize(("warmup", "end"), [(1, 2e-3), (4, 1e-6 + (2e-3 - 1e-6) / 4)])
+def test_a_warm_up_that_never_ends_is_warned_about(train, log, warmup, end):
+    made = train("SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", warmup)
+    assert [line for line in log if "WARMUP" in line] == [
+        f"WARNING: SOLVER.WARMUP_EPOCHS {warmup} is not below SOLVER.MAX_EPOCH 1: training ends in the warm-up, at "
+        f"rate {end:.3g}"
+    ]
+    # Step 3 of 3 is two thirds into the epoch.
+    assert made.history[0]["lr"] == pytest.approx(1e-6 + (2e-3 - 1e-6) / warmup * 2 / 3, rel=1e-9)
+
+
+def test_a_warm_up_that_ends_is_not_warned_about(train, log):
+    train("SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", 0.9)
+    assert not any("WARMUP" in line for line in log)
+
+
 @pytest.mark.parametrize("mode", ["bf16", True])
 def test_half_precision_trains(train, mode):
     full = train("SOLVER.MAX_EPOCH", 1)
@@ -267,12 +283,37 @@ def test_a_finished_run_does_nothing(train, tmp_path):
     assert checkpoint_path(first.output, 2).stat().st_mtime_ns == stamp
 
 
-def test_auto_resume_off_starts_anew(train, log):
-    first = last(train("SOLVER.MAX_EPOCH", 1))
+def test_auto_resume_off_wants_a_new_folder(train, log):
+    first = train("SOLVER.MAX_EPOCH", 1)
+    path = checkpoint_path(first.output, 1)
+    before = path.read_bytes()
+    for name in ("checkpoint_epoch_00001.pyth", "checkpoint_best.pyth"):  # then the best alone
+        with pytest.raises(UserError) as error:
+            train("SOLVER.MAX_EPOCH", 2, "TRAIN.AUTO_RESUME", False)
+        assert str(error.value) == (
+            f"TRAIN.AUTO_RESUME is False, but OUTPUT_DIR {str(first.output)!r} holds {name} of an earlier run, which "
+            "would be mixed up with this one; set OUTPUT_DIR to a new folder"
+        )
+        if name.startswith("checkpoint_epoch"):
+            assert path.read_bytes() == before
+            path.unlink()
+    assert os.listdir(first.output / "checkpoints") == ["checkpoint_best.pyth"]
     log.clear()
-    again = train("SOLVER.MAX_EPOCH", 1, "TRAIN.AUTO_RESUME", False)
+    anew = train("SOLVER.MAX_EPOCH", 1, "TRAIN.AUTO_RESUME", False, out="new")
     assert any("random weights" in line for line in log)
-    assert_same_run(first, last(again))
+    assert_same_run(read_checkpoint(best_path(first.output)), last(anew))
+
+
+def test_a_run_goes_on_from_the_best_where_the_others_were_deleted(train, tmp_path, log):
+    straight = train(*FULL_AUGMENTATION, out="straight")
+    best = straight.best["epoch"]
+    (tmp_path / "copy" / "checkpoints").mkdir(parents=True)
+    shutil.copy(best_path(straight.output), tmp_path / "copy" / "checkpoints")
+    log.clear()
+    resumed = train(*FULL_AUGMENTATION, "SOLVER.MAX_EPOCH", 2, out="copy")
+    assert f"INFO: resumed from {best_path(tmp_path / 'copy')} after {best} of 2 epochs" in log
+    assert resumed.history == straight.history
+    assert same_bits(resumed.model.state_dict(), straight.model.state_dict())
 
 
 def test_a_longer_run_goes_on(train):
@@ -307,6 +348,7 @@ def test_weights_alone_cannot_be_gone_on_from(train, tmp_path, toy_set):
     ("overrides", "what"),
     [
         (("UNIFORMER.DEPTH", "[1, 2, 1, 1]"), "it is of another network"),
+        (("MODEL.NUM_CLASSES", 3, "UNIFORMER.EMBED_DIM", "[16, 16, 32, 48]"), "it is of another network"),
         (("SOLVER.OPTIMIZING_METHOD", "sgd"), "its optimizer differs"),
         (("SOLVER.ZERO_WD_1D_PARAM", False), "its optimizer differs"),
     ],
@@ -315,7 +357,9 @@ def test_another_run_cannot_be_resumed(train, overrides, what):
     path = checkpoint_path(train("SOLVER.MAX_EPOCH", 1).output, 1)
     with pytest.raises(WeightError) as error:
         train(*overrides)
-    assert str(error.value).startswith(f"{path} cannot be resumed, {what} (")
+    text = str(error.value)
+    assert text.startswith(f"{path} cannot be resumed, {what} (") and "\n" not in text
+    assert text.endswith("); set OUTPUT_DIR to a new folder, or the configuration to that of the run")
 
 
 # --------------------------------------------------------------------------------------------- periods and the best
@@ -375,9 +419,9 @@ def test_a_broken_video_is_replaced_and_told_once(train, toy_set, tmp_path, brok
     ]
     with open(made.output / "unreadable.csv", encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["split", "reason"]
-    assert [row[0] for row in rows] == ["train", "val"]
-    assert all(row[1].startswith(f"{broken_video}: ") for row in rows)
+    assert header == ["split", "path", "cause"]
+    assert [row[:2] for row in rows] == [["train", broken_video], ["val", broken_video]]
+    assert [f"{row[1]}: {row[2]}" for row in rows] == [line.partition(" video ")[2] for line in told]
     assert log[-1] == (f"WARNING: videos that could not be read: 1 train, 1 val; see {made.output / 'unreadable.csv'}")
     assert_same_run(last(made), last(train("SOLVER.MAX_EPOCH", 3, data=data, out="again")))
 

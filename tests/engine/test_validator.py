@@ -85,17 +85,17 @@ def test_the_network_is_in_evaluation_mode_without_gradients():
 
 
 def test_unreadable_videos_are_noted_and_left_out(log):
-    failure = Failure(4, "x.mp4: empty")
+    failure = Failure(4, "x.mp4", "empty")
     values = torch.eye(12)[:4] * 200
     result, model, failures = run(values, [0, 1, 2, 9], sizes=(4, 0), classes=12, failures=[failure])
     assert (result.top1, result.videos) == (75.0, 4)
     assert len(model.calls) == 1
-    assert failures.reasons == {4: "x.mp4: empty"}
+    assert failures.by_record == {4: failure}
     assert log == ["WARNING: unreadable val video x.mp4: empty"]
 
 
 def test_no_readable_video_at_all():
-    result, _, _ = run(torch.zeros(0, 12), [], sizes=(0,), classes=12, failures=[Failure(0, "x: y")])
+    result, _, _ = run(torch.zeros(0, 12), [], sizes=(0,), classes=12, failures=[Failure(0, "x", "y")])
     assert result.videos == 0
     assert all(math.isnan(v) for v in (result.top1, result.top5, result.loss))
 

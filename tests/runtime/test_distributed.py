@@ -12,12 +12,12 @@ import torch
 import torch.multiprocessing as mp
 
 from uniformer_video.runtime import distributed
-from uniformer_video.runtime.errors import DataError
+from uniformer_video.runtime.errors import DataError, UserError
 
 CPU = torch.device("cpu")
 
 
-def report_of_this_process(folder: str) -> None:
+def report_of_this_process(folder: str) -> int:
     """Write what this process sees to ``folder/rank<N>.json``. New processes import it, so it stands at the top."""
     rank = distributed.rank()
     shape = torch.zeros(1 + rank)
@@ -27,6 +27,7 @@ def report_of_this_process(folder: str) -> None:
         "rank": rank,
         "main": distributed.is_main(),
         "local": os.environ.get("LOCAL_RANK"),
+        "on_main": distributed.gather_on_main(10 + rank),
         "gathered": distributed.gather_objects({"rank": rank, "items": list(range(rank + 1)), "name": "ä" * rank}),
         "tensor_sizes": [len(t) for t in distributed.gather_objects(shape)],
         "sum": distributed.sum_floats([rank + 1.0, 0.1, 1e16, 1e-300], CPU),
@@ -38,14 +39,26 @@ def report_of_this_process(folder: str) -> None:
     distributed.barrier()
     seen["marks"] = sorted(p.name for p in Path(folder).glob("mark*"))
     Path(folder, f"rank{rank}.json").write_text(json.dumps(seen), encoding="utf-8")
+    return 0
 
 
-def fail_in_second(folder: str) -> None:
+def fail_in_second(folder: str, kind: type[Exception]) -> int:
     """Raise in process 1 while process 0 waits for it."""
     if distributed.rank() == 1:
-        raise DataError("the list\nof process 1")
+        raise kind("the list\nof process 1")
     distributed.barrier()
     Path(folder, "passed").touch()
+    return 0
+
+
+def mistake() -> int:
+    """Be wrong in every process."""
+    raise DataError("an empty list")
+
+
+def seven() -> int:
+    """Return an exit code."""
+    return 7
 
 
 def one_machine(shard: int, folder: str, method: str) -> None:
@@ -69,6 +82,7 @@ def check_two(folder: Path) -> None:
             {"rank": 1, "items": [0, 1], "name": "ä"},
         ]
         assert seen["tensor_sizes"] == [1, 2]
+        assert seen["on_main"] == ([10, 11] if rank == 0 else [])
         # float64: 0.1 + 0.1 and 1e-300 + 1e-300 come out to the last bit.
         assert seen["sum"] == [3.0, 0.2, 2e16, 2e-300]
         assert seen["nan"] == "[nan, 4.0]"
@@ -97,9 +111,12 @@ class TestOneProcess:
 
     def test_launch_of_one_runs_here_without_a_group(self):
         seen = []
-        distributed.launch(
-            lambda *args: seen.append((*args, distributed.is_initialized(), os.getpid())), (1, "b"), processes=1
-        )
+
+        def note(*args: object) -> int:
+            seen.append((*args, distributed.is_initialized(), os.getpid()))
+            return 5
+
+        assert distributed.launch(note, (1, "b"), processes=1) == 5
         assert seen == [(1, "b", False, os.getpid())]
 
     def test_launch_of_one_lets_errors_through(self):
@@ -125,12 +142,32 @@ class TestTwoProcesses:
         # The group ends with the work, also where it ran in the process that asked for it.
         assert [(tmp_path / f"after{shard}").read_text() for shard in (0, 1)] == ["False", "False"]
 
-    def test_an_error_in_one_ends_the_other_and_names_itself(self, tmp_path):
+    def test_a_defect_in_one_ends_the_other_and_names_itself(self, tmp_path):
         with pytest.raises(mp.ProcessRaisedException) as caught:
-            distributed.launch(fail_in_second, (str(tmp_path),), processes=2)
+            distributed.launch(fail_in_second, (str(tmp_path), KeyError), processes=2)
         # Either may be seen first: process 1's own error, or process 0's broken connection to it.
-        assert "DataError: the list of process 1" in str(caught.value) or "Connection" in str(caught.value)
+        assert "KeyError" in str(caught.value) or "Connection" in str(caught.value)
         assert not (tmp_path / "passed").exists()
+
+    def test_a_users_mistake_is_one_line_and_code_2(self, capfd):
+        # Both processes meet it; the first has said it and ended the other before that speaks.
+        assert distributed.launch(mistake, (), processes=2) == 2
+        assert [line for line in capfd.readouterr().err.splitlines() if "error:" in line] == ["error: an empty list"]
+
+    def test_the_exit_code_of_the_function_is_passed_on(self):
+        assert distributed.launch(seven, (), processes=2) == 7
+
+
+def test_a_meeting_place_that_is_taken_is_named():
+    with socket.socket() as taker:
+        taker.bind(("127.0.0.1", 0))
+        taker.listen()
+        port = taker.getsockname()[1]
+        with pytest.raises(UserError) as caught:
+            distributed.launch(seven, (), processes=1, shards=2, shard=0, init_method=f"tcp://127.0.0.1:{port}")
+    message = str(caught.value)
+    assert message.startswith(f"process 0 of 2 cannot meet the others at tcp://127.0.0.1:{port} (")
+    assert message.endswith("port is free on the first machine, and that every machine has another --shard_id")
 
 
 def test_free_port_can_be_bound():

@@ -22,11 +22,20 @@ def test_draws_a_run_that_was_moved(toy_set: Path, tmp_path: Path, capsys: pytes
     assert (run / "test" / "contact_sheet.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_video_that_is_gone_is_one_line(toy_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    gone, scores = str(tmp_path / "gone.mp4"), torch.eye(3)[:1]
+    write_predictions(tmp_path / "test", scores=scores, shares=scores, labels=[0], paths=[gone], class_names=None)
+    (tmp_path / "config.yaml").write_text(dump(toy_cfg(toy_set, tmp_path)))
     assert contact_sheet.main([str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: config {tmp_path / 'config.yaml'}: no such file")
-    assert error.count("\n") == 1
+    assert error.startswith(f"error: {gone}: ") and error.count("\n") == 1
+    assert error.endswith("; the sheet shows the tested videos, from the folder the test ran in\n")
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert contact_sheet.main([str(tmp_path)]) == 2
+    message = f"error: {tmp_path} is no run: it has no config.yaml; give the OUTPUT_DIR of a run\n"
+    assert capsys.readouterr().err == message
 
 
 @pytest.mark.parametrize("option", ["--videos", "--columns"])

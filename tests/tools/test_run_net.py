@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,24 @@ def test_shards_reach_the_configuration(mistake):
     )
 
 
+@pytest.mark.parametrize("place", ["tcp://10.0.0.1", "tcp://10.0.0.1:", "tcp://:9999", "host:9999", "tcp://h:1/x"])
+def test_a_meeting_place_that_is_none(mistake, tmp_path, place):
+    assert mistake("--num_shards", 2, "--init_method", place) == (
+        f"--init_method {place!r} is no meeting place; it looks like tcp://10.0.0.1:9999"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_meeting_place_that_is_taken(mistake, tmp_path):
+    with socket.socket() as taker:
+        taker.bind(("127.0.0.1", 0))
+        taker.listen()
+        place = f"tcp://127.0.0.1:{taker.getsockname()[1]}"
+        text = mistake("--num_shards", 2, "--shard_id", 0, "--init_method", place)
+    assert text.startswith(f"process 0 of 2 cannot meet the others at {place} (")
+    assert "--init_method" in text and "--shard_id" in text
+
+
 def test_ctrl_c_is_no_traceback(run, monkeypatch):
     from uniformer_video.engine import launch
 
@@ -223,6 +242,28 @@ def test_an_output_folder_that_cannot_be_written(mistake, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("checkpoints", ()), ("checkpoints", ("TEST.ENABLE", "False")), ("test", ()),
+                        ("test", ("TRAIN.ENABLE", "False"))]
+)  # fmt: skip
+def test_a_file_in_the_place_of_a_folder(mistake, tmp_path, name, words):
+    blocker = tmp_path / "out" / name
+    blocker.parent.mkdir()
+    blocker.write_text("x")
+    # Also where another mistake would be met later: nothing has been read yet.
+    for data in ({}, {"data": tmp_path / "nowhere"}):
+        assert mistake(*words, **data) == (
+            f"OUTPUT_DIR {str(blocker)!r} cannot be written (File exists); set OUTPUT_DIR to a folder of yours"
+        )
+    assert blocker.read_text() == "x"
+
+
+def test_a_file_where_no_folder_is_needed(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoints").write_text("x")
+    assert run("TRAIN.ENABLE", "False")[0] == 0
+
+
 def test_a_data_set_that_is_unknown(mistake):
     assert mistake("TEST.DATASET", "kinetic").startswith("unknown dataset 'kinetic' (TEST.DATASET); known: kinetics")
 
@@ -248,9 +289,10 @@ def test_no_data_folder(mistake, tmp_path):
     ("lines", "message"),
     [
         ([], ": an empty list; write one with a `path label` on each line"),
-        (["", "a.mp4"], ":2: no label after a ' ' in 'a.mp4'"),
+        (["", "a.mp4"], ":2: no label after a ' ' in 'a.mp4'; a list is `path label` lines"),
         (["path label", "a.mp4 1"], ":1: 'path label' looks like a header; remove it"),
-        (["a.mp4 3"], ":1: label 3 is outside 0 to 2; correct it, or MODEL.NUM_CLASSES 3"),
+        (["path,label", "a.mp4,1"], ":1: 'path,label' looks like a header; remove it (a list is `path label` lines"),
+        (["a.mp4 3"], ":1: label 3 is outside 0 to 2 (MODEL.NUM_CLASSES 3); correct the one or the other"),
         (["a.mp4 x1"], ":1: label 'x1' is no whole number"),
         (["a.mp4,1"], ":1: no label after a ' ' in 'a.mp4,1'; if ',' separates them, set DATA.PATH_LABEL_SEPARATOR"),
         (["gone.mp4 1"], ": none of its first 1 videos exists"),
@@ -259,7 +301,9 @@ def test_no_data_folder(mistake, tmp_path):
 def test_wrong_lists(mistake, toy_set, tmp_path, split, lines, message):
     data = rewrite(toy_set, tmp_path / "set", **{split: lines})
     assert mistake(data=data).startswith(f"{data / f'{split}.csv'}{message}")
-    assert not (tmp_path / "out" / "checkpoints").exists()
+    assert sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")) == [
+        *("checkpoints", "stdout.log", "test"),
+    ]
 
 
 def test_a_list_that_is_missing(mistake, toy_set, tmp_path):
@@ -277,7 +321,10 @@ def test_all_labels_the_same_in_a_test_list_is_a_warning(run, toy_set, tmp_path)
 
 
 def test_a_training_list_shorter_than_a_batch(mistake):
-    assert mistake("TRAIN.BATCH_SIZE", 13).startswith("the training list has 12 videos, fewer than TRAIN.BATCH_SIZE 13")
+    assert mistake("TRAIN.BATCH_SIZE", 13) == (
+        "the training list has 12 videos, fewer than a step takes (TRAIN.BATCH_SIZE 13); set TRAIN.BATCH_SIZE 12 or "
+        "less (and SOLVER.BASE_LR in proportion)"
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -364,7 +411,51 @@ def test_a_resume_of_another_run(mistake, finished, tmp_path, words):
     shutil.copytree(finished, tmp_path / "out")
     text = mistake(*words, "SOLVER.MAX_EPOCH", 2, "TEST.ENABLE", "False")
     assert text.startswith(f"{tmp_path}/out/checkpoints/checkpoint_epoch_00001.pyth cannot be resumed, ")
-    assert text.endswith("TRAIN.AUTO_RESUME False, or the configuration to that of the run")
+    assert text.endswith("; set OUTPUT_DIR to a new folder, or the configuration to that of the run")
+
+
+def test_auto_resume_off_in_the_folder_of_a_run(mistake, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "out")
+    assert mistake("TRAIN.AUTO_RESUME", "False", "TEST.ENABLE", "False") == (
+        f"TRAIN.AUTO_RESUME is False, but OUTPUT_DIR {str(tmp_path / 'out')!r} holds checkpoint_epoch_00001.pyth of an "
+        "earlier run, which would be mixed up with this one; set OUTPUT_DIR to a new folder"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("UNIFORMER.DEPTH", "[2, 1, 1, 1]"),
+        ("TRAIN.AUTO_RESUME", "False"),
+        ("TRAIN.BATCH_SIZE", 13),
+        ("DATA.PATH_TO_DATA_DIR", "nowhere"),
+        ("TEST.CHECKPOINT_FILE_PATH", "nowhere.pyth"),
+        ("NUM_GPUS", 99),
+    ],
+)
+def test_a_mistake_leaves_the_configuration_of_the_run_that_lies_there(mistake, finished, tmp_path, words):
+    shutil.copytree(finished, tmp_path / "out")
+    config = tmp_path / "out" / "config.yaml"
+    before = config.read_bytes()
+    mistake(*words)
+    assert config.read_bytes() == before
+    assert sorted(os.listdir(tmp_path / "out" / "checkpoints")) == sorted(os.listdir(finished / "checkpoints"))
+
+
+def test_weights_to_test_are_tried_before_the_training(mistake, finished, tmp_path):
+    path = finished / "checkpoints" / "checkpoint_epoch_00001.pyth"
+    text = mistake("TEST.CHECKPOINT_FILE_PATH", path, "UNIFORMER.DEPTH", "[2, 1, 1, 1]")
+    assert text.startswith(f"weight file {str(path)!r} does not fit") and "UNIFORMER.DEPTH" in text
+    assert os.listdir(tmp_path / "out" / "checkpoints") == []
+    assert "epoch 1/" not in (tmp_path / "out" / "stdout.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["epoch", "optimizer_state", "history"])
+def test_a_resume_file_with_a_field_of_another_kind(mistake, finished, tmp_path, name):
+    shutil.copytree(finished, tmp_path / "out")
+    path = tmp_path / "out" / "checkpoints" / "checkpoint_epoch_00001.pyth"
+    torch.save({**torch.load(path, weights_only=True), name: "x"}, path)
+    assert mistake() == f"{path} is no checkpoint of this toolkit: its {name} is a str"
 
 
 @pytest.mark.parametrize("content", [b"", b"text, no checkpoint\n", b"PK\x03\x04 cut off"])

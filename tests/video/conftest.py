@@ -41,6 +41,8 @@ _MAKERS: dict[str, Callable[[Path, np.ndarray], Path]] = {
     "sound.mp4": lambda p, f: write_video(p, f, gop=10, audio=True),
     "vp9.webm": lambda p, f: write_video(p, f, codec="libvpx-vp9", gop=10),
     "mpeg4.avi": lambda p, f: write_video(p, f, codec="mpeg4", gop=10, codec_options={"bf": "2"}),
+    "mpeg2.mkv": lambda p, f: write_video(p, f, codec="mpeg2video", gop=10, codec_options={"bf": "2"}),
+    "h264.avi": lambda p, f: write_video(p, f, gop=10, b_frames=2),
     "stream.ts": lambda p, f: write_video(p, f, gop=10),
     "hevc.mp4": lambda p, f: write_video(p, f, codec="libx265", gop=10, b_frames=2),
     # Special good files.
@@ -51,6 +53,12 @@ _MAKERS: dict[str, Callable[[Path, np.ndarray], Path]] = {
     "hidden.webm": lambda p, f: hide_vp8_frames(p, write_video(p, f, codec="libvpx", gop=10), hidden={3, 17}),
     "two.mp4": lambda p, f: write_two_videos(p, f[:12, ::2, ::2], f[:20]),
     "av1.mkv": lambda p, f: write_video(p, f[:5], codec="libsvtav1"),
+    # Good files that decord 0.6 cannot read, or not to the same bits.
+    "live.webm": lambda p, f: write_video(p, f, codec="libvpx-vp9", gop=10, container_options={"live": "1"}),
+    "tenbit.mp4": lambda p, f: write_video(p, f, codec="libx265", pix_fmt="yuv420p10le", gop=10),
+    "halfchroma.mp4": lambda p, f: write_video(p, f, pix_fmt="yuv422p", gop=10),
+    "odd.webm": lambda p, f: write_video(p, f[:, :47], codec="libvpx-vp9", gop=10),
+    "bframes.ts": lambda p, f: write_video(p, f, gop=10, b_frames=3),
     # Broken files.
     "empty.mp4": lambda p, f: write_empty(p),
     "text.mp4": lambda p, f: write_text(p),
@@ -64,6 +72,41 @@ _MAKERS: dict[str, Callable[[Path, np.ndarray], Path]] = {
     "damaged.mkv": lambda p, f: write_damaged(p, write_video(p, f, gop=10), 0.4, 0.5),
     "damagedhead.mp4": lambda p, f: write_damaged(p, write_video(p, f, gop=10), 0.0, 0.3),
 }
+
+
+GOOD = [
+    "plain.mp4",
+    "bframes.mp4",
+    "opengop.mp4",
+    "refresh.mp4",
+    "onekey.mp4",
+    "fragmented.mp4",
+    "nocount.mkv",
+    "sound.mkv",
+    "sound.mp4",
+    "vp9.webm",
+    "mpeg4.avi",
+    "mpeg2.mkv",
+    "h264.avi",
+    "stream.ts",
+    "hevc.mp4",
+]
+"""Good files of COUNT frames that both backends are to read."""
+ONLY_PYAV = ["live.webm", "av1.mkv", "two.mp4", "tenbit.mp4", "halfchroma.mp4", "odd.webm", "stream.ts", "bframes.ts"]
+"""Good files that decord does not read: the backend gives way to PyAV."""
+BROKEN = [
+    "empty.mp4",
+    "text.mp4",
+    "audio.m4a",
+    "cover.m4a",
+    "noindex.mp4",
+    "damagedhead.mp4",
+    "cut.mp4",
+    "cut.mkv",
+    "cut.avi",
+    "damaged.mkv",
+]
+"""Files that cannot be opened."""
 
 
 @pytest.fixture(scope="session")

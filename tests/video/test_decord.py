@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import pickle
 import threading
 
 import pytest
 
 import uniformer_video.video.decord as module
 from tests.helpers import barcode_frames, moving_square, read_barcodes, write_video
-from uniformer_video.video.decord import DecordReader, _first_line, watched
+from uniformer_video.video.decord import DecordReader, UnsupportedByDecord, _first_line, watched
 from uniformer_video.video.pyav import PyAVReader
 from uniformer_video.video.reader import DecodeError
 
@@ -59,31 +60,113 @@ def test_goes_on_from_where_it_is_and_reopens_to_go_back(long_video):
         assert reader._box[0] is not first
 
 
-def test_other_stream_is_refused(video):
-    with pytest.raises(DecodeError) as caught:
-        DecordReader(video("two.mp4"))
-    assert caught.value.cause == "decord would read another video stream than the first; 'pyav' reads the first"
+# Files that only PyAV reads
+
+UNSUPPORTED = {
+    "two.mp4": "decord would read another video stream than the first",
+    "tenbit.mp4": "decord is not exact in the pixel format yuv420p10le",
+    "halfchroma.mp4": "decord is not exact in the pixel format yuv422p",
+    "odd.webm": "decord is not exact at an odd height, 47",
+    "stream.ts": "decord is not exact in the container mpegts",
+    "bframes.ts": "decord is not exact in the container mpegts",
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_what_would_be_other_frames_is_refused(video, name):
+    with pytest.raises(UnsupportedByDecord) as caught:
+        DecordReader(video(name))
+    error = caught.value
+    assert isinstance(error, DecodeError)
+    assert (error.path, error.cause) == (video(name), UNSUPPORTED[name])
+    assert error.kind == ("decord is not exact at an odd height" if name == "odd.webm" else error.cause)
 
 
 def test_codec_that_decord_lacks(video):
-    with pytest.raises(DecodeError, match="av1.mkv: decord: Check failed: .*cannot find video stream"):
+    with pytest.raises(
+        UnsupportedByDecord, match="av1.mkv: decord: Check failed: .*cannot find video stream"
+    ) as caught:
         DecordReader(video("av1.mkv"))
+    assert caught.value.kind == (
+        "decord: Check failed: st_nb >= # (# vs. #) ERROR cannot find video stream with wanted index: #"
+    )
+
+
+def test_header_without_a_duration(video):
+    with pytest.raises(UnsupportedByDecord, match=r"Failed to measure duration/frame-count") as caught:
+        DecordReader(video("live.webm"))
+    assert caught.value.kind == ("decord: [it] Failed to measure duration/frame-count due to broken metadata.")
+
+
+def test_a_broken_file_is_not_merely_unsupported(video):
+    for name in ("empty.mp4", "cut.mkv", "audio.m4a"):
+        with pytest.raises(DecodeError) as caught:
+            DecordReader(video(name))
+        assert type(caught.value) is DecodeError
+
+
+def test_unsupported_survives_the_way_out_of_a_worker():
+    error = pickle.loads(pickle.dumps(UnsupportedByDecord("x.mp4", "height 47", "odd height")))
+    assert type(error) is UnsupportedByDecord
+    assert (str(error), error.path, error.cause, error.kind) == ("x.mp4: height 47", "x.mp4", "height 47", "odd height")
+    assert UnsupportedByDecord("x.mp4", "odd").kind == "odd"
 
 
 @pytest.mark.timeout(30)
-def test_damaged_frame_is_an_error_and_the_reader_recovers(video):
-    with DecordReader(video("damaged.mp4")) as reader:
-        with pytest.raises(DecodeError, match="damaged.mp4: decord: .*Error sending packet"):
+def test_damaged_frame_is_an_error(video):
+    with (
+        DecordReader(video("damaged.mp4")) as reader,
+        pytest.raises(DecodeError, match="damaged.mp4: decord: .*Error sending packet"),
+    ):
+        reader.frames_at([39])
+
+
+def test_the_reader_recovers_from_an_error(video, monkeypatch):
+    def fail(number, progress):
+        raise RuntimeError("Error sending packet.")
+
+    with DecordReader(video("plain.mp4")) as reader:
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(DecodeError, match="plain.mp4: decord: Error sending packet.$"),
+        ):
+            patch.setattr(reader, "_step_to", fail)
             reader.frames_at([39])
-        assert read_barcodes(reader.frames_at([2])) == [2]
+        assert reader._box == []
+        assert read_barcodes(reader.frames_at([39, 2])) == [39, 2]
 
 
 def test_another_count_than_the_file_holds(video, monkeypatch):
     index = module.index_video(video("plain.mp4"))
     object.__setattr__(index, "packets", 41)
     monkeypatch.setattr(module, "index_video", lambda path: index)
-    with pytest.raises(DecodeError, match="plain.mp4: decord finds 40 frames where the file holds 41$"):
+    with pytest.raises(
+        UnsupportedByDecord, match="plain.mp4: decord finds 40 frames where the file holds 41$"
+    ) as caught:
         DecordReader(video("plain.mp4"))
+    assert caught.value.kind == "decord finds # frames where the file holds #"
+
+
+def test_a_file_that_changes_later_is_no_longer_merely_unsupported(video):
+    """Once frames have been handed out, no other reader can step in."""
+    with DecordReader(video("plain.mp4")) as reader:
+        assert read_barcodes(reader.frames_at([5])) == [5]
+        object.__setattr__(reader._index, "packets", 41)
+        with pytest.raises(DecodeError, match="decord finds 40 frames where the file holds 41$") as caught:
+            reader.frames_at([4])
+    assert type(caught.value) is DecodeError
+
+
+def test_an_opening_that_never_ends_is_unsupported(video, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_STUCK", [])
+    release = threading.Event()
+    decord = module.import_decord()
+    monkeypatch.setattr(decord, "VideoReader", lambda *_, **__: release.wait())
+    with pytest.raises(UnsupportedByDecord, match="decord made no progress for 0.1 seconds") as caught:
+        DecordReader(video("plain.mp4"))
+    assert caught.value.kind == "decord made no progress for #.# seconds; the file is given up"
+    release.set()
 
 
 def test_repeated_frames_are_an_error(video, monkeypatch):

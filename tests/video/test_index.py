@@ -4,10 +4,11 @@ import os
 from fractions import Fraction
 from types import SimpleNamespace
 
+import av
 import pytest
 
 from tests.video.conftest import COUNT, PTS
-from uniformer_video.video.index import _frame_rate, index_video
+from uniformer_video.video.index import _frame_rate, index_video, open_indexed, packet_mark
 from uniformer_video.video.reader import DecodeError
 
 
@@ -20,6 +21,46 @@ def test_plain_mp4(video):
     assert (index.packets, index.num_frames, index.fps) == (COUNT, COUNT, 25.0)
     assert (index.stored_size, index.size, index.rotation) == ((48, 64), (48, 64), 0)
     assert (index.stream, index.is_best) == (0, True)
+    assert (index.container, index.pixel_format) == ("mov,mp4,m4a,3gp,3g2,mj2", "yuv420p")
+
+
+def test_start_is_the_first_packet(video):
+    for name, at in (
+        ("plain.mp4", 0),
+        ("bframes.mp4", -1024),
+        ("edited.mp4", -3584),
+        ("mpeg4.avi", 0),
+        ("vp9.webm", 0),
+    ):
+        index = index_video(video(name))
+        with av.open(video(name)) as container:
+            packet = next(container.demux(video=0))
+        assert index.start == (packet.pts, packet.pos, packet.size) == packet_mark(packet), name
+        assert index.start_time == at, name
+
+
+@pytest.mark.parametrize("name", ["stream.ts", "bframes.ts"])
+def test_no_way_back_in_a_transport_stream(video, name):
+    index = index_video(video(name))
+    assert (index.container, index.start_time) == ("mpegts", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("vp9.webm", "yuv420p"), ("tenbit.mp4", "yuv420p10le"), ("halfchroma.mp4", "yuv422p"), ("odd.webm", "yuv420p")],
+)
+def test_pixel_format(video, name, expected):
+    assert index_video(video(name)).pixel_format == expected
+
+
+def test_the_container_stays_open_only_where_it_is_handed_over(video):
+    index, container = open_indexed(video("bframes.mp4"), threads=2)
+    assert index == index_video(video("bframes.mp4"))
+    stream = container.streams.video[0]
+    assert stream.codec_context.thread_count == 2
+    container.seek(index.start_time, stream=stream)
+    assert packet_mark(next(container.demux(stream))) == index.start
+    container.close()
 
 
 def test_key_of(video):
@@ -52,8 +93,6 @@ def test_hidden_vp8_frames_are_not_counted(video):
 
 
 def test_matroska_has_no_count_in_its_header(video):
-    import av
-
     with av.open(video("nocount.mkv")) as container:
         assert container.streams.video[0].frames == 0
     assert index_video(video("nocount.mkv")).num_frames == COUNT
@@ -128,10 +167,3 @@ def test_cut_matroska(video):
 def test_damaged_matroska(video):
     with pytest.raises(DecodeError, match=r": damaged at byte \d+$"):
         index_video(video("damaged.mkv"))
-
-
-def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(DecodeError, match="none.mp4: No such file or directory$"):
-        index_video(str(tmp_path / "none.mp4"))
-    with pytest.raises(DecodeError, match="[Ii]s a directory$"):
-        index_video(str(tmp_path))

@@ -1,294 +1,20 @@
-"""What both readers must do, on the same files."""
-
 from __future__ import annotations
 
-import contextlib
-import os
-import random
+import logging
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tests.helpers import barcode_frames, moving_square, read_barcodes, write_video
-from tests.video.conftest import COUNT, PTS
-from tests.video.forge import forge_title
+import uniformer_video.video.open as module
+from tests.helpers import barcode_frames, read_barcodes, write_video
+from tests.video.conftest import BROKEN, GOOD, ONLY_PYAV
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.video.open import BACKENDS, open_video
 from uniformer_video.video.reader import DecodeError
 
 backends = pytest.mark.parametrize("backend", ["pyav", "decord"])
-GOOD = [
-    "plain.mp4",
-    "bframes.mp4",
-    "opengop.mp4",
-    "refresh.mp4",
-    "onekey.mp4",
-    "fragmented.mp4",
-    "nocount.mkv",
-    "sound.mkv",
-    "sound.mp4",
-    "vp9.webm",
-    "mpeg4.avi",
-    "stream.ts",
-    "hevc.mp4",
-]
-
-
-@backends
-@pytest.mark.parametrize("name", GOOD)
-def test_every_frame_is_the_right_one(video, backend, name):
-    with open_video(video(name), backend) as reader:
-        assert reader.path == video(name)
-        assert (reader.num_frames, reader.size) == (COUNT, (48, 64))
-        assert reader.fps == pytest.approx(25.0)
-        assert isinstance(reader.fps, float)
-        frames = reader.frames_at(range(COUNT))
-    assert (frames.dtype, tuple(frames.shape)) == (torch.uint8, (COUNT, 48, 64, 3))
-    assert frames.is_contiguous()
-    assert read_barcodes(frames) == list(range(COUNT))
-
-
-@backends
-@pytest.mark.parametrize("name", GOOD)
-def test_any_order_with_repeats_again_and_again(video, backend, name):
-    rng = random.Random(0)
-    with open_video(video(name), backend) as reader:
-        whole = reader.frames_at(range(COUNT))
-        for count in (1, 1, 2, 3, 5, 8, 60):
-            indices = [rng.randrange(COUNT) for _ in range(count)]
-            frames = reader.frames_at(indices)
-            assert read_barcodes(frames) == indices
-            assert torch.equal(frames, whole[indices])
-
-
-@backends
-@pytest.mark.parametrize("indices", [[39], [0], [35, 3], [12, 12], [9, 10, 11], [30, 20, 10, 0]])
-def test_first_call_of_a_fresh_reader(video, backend, indices):
-    with open_video(video("bframes.mp4"), backend) as reader:
-        assert read_barcodes(reader.frames_at(indices)) == indices
-
-
-@backends
-@pytest.mark.parametrize("kind", [tuple, np.array, torch.tensor])
-def test_kinds_of_index_lists(video, backend, kind):
-    with open_video(video("plain.mp4"), backend) as reader:
-        assert read_barcodes(reader.frames_at(kind([7, 2]))) == [7, 2]
-
-
-@backends
-def test_no_indices(video, backend):
-    with open_video(video("plain.mp4"), backend) as reader:
-        frames = reader.frames_at([])
-        assert (frames.dtype, tuple(frames.shape)) == (torch.uint8, (0, 48, 64, 3))
-
-
-@backends
-def test_colours_and_channel_order(tmp_path, backend):
-    frames = moving_square(3, 48, 64, color=(220, 60, 40), background=(40, 60, 80))
-    with open_video(str(write_video(tmp_path / "c.mp4", frames, crf=1)), backend) as reader:
-        got = reader.frames_at([0]).numpy()[0].astype(int)
-    assert np.abs(got[24, 8] - (220, 60, 40)).max() <= 4
-    assert np.abs(got[8, 56] - (40, 60, 80)).max() <= 4
-
-
-@backends
-@pytest.mark.parametrize("rotation", [90, 180, 270, -90])
-def test_rotation(tmp_path, backend, rotation):
-    upright = barcode_frames(6, 64, 48)
-    # Stored turned back by the angle that a player turns it counter-clockwise.
-    stored = np.rot90(barcode_frames(6) if rotation % 180 == 0 else upright, -rotation // 90, axes=(1, 2))
-    path = write_video(tmp_path / "turned.mp4", stored, rotation=rotation)
-    with open_video(str(path), backend) as reader:
-        assert reader.size == ((48, 64) if rotation % 180 == 0 else (64, 48))
-        frames = reader.frames_at([4, 0])
-    assert tuple(frames.shape[1:3]) == reader.size
-    assert read_barcodes(frames) == [4, 0]
-
-
-@backends
-@pytest.mark.parametrize("name", ["variable.mkv", "variable.mp4"])
-def test_variable_frame_rate(video, backend, name):
-    with open_video(video(name), backend) as reader:
-        assert reader.num_frames == len(PTS)
-        assert reader.fps > 0
-        assert read_barcodes(reader.frames_at([11, 4, 5, 0])) == [11, 4, 5, 0]
-
-
-@backends
-def test_edit_list(video, backend):
-    with open_video(video("edited.mp4"), backend) as reader:
-        assert reader.num_frames == COUNT - 5
-        assert read_barcodes(reader.frames_at([0, 1, 20, 34])) == [5, 6, 25, 39]
-        assert read_barcodes(reader.frames_at(range(35))) == list(range(5, 40))
-
-
-@backends
-def test_frames_a_codec_hides(video, backend):
-    shown = [number for number in range(COUNT) if number not in (3, 17)]
-    with open_video(video("hidden.webm"), backend) as reader:
-        assert reader.num_frames == COUNT - 2
-        assert read_barcodes(reader.frames_at(range(COUNT - 2))) == shown
-        assert read_barcodes(reader.frames_at([16, 2, 37])) == [shown[16], shown[2], 39]
-
-
-@backends
-def test_single_frame(video, backend):
-    with open_video(video("one.mp4"), backend) as reader:
-        assert reader.num_frames == 1
-        assert read_barcodes(reader.frames_at([0, 0])) == [0, 0]
-
-
-@backends
-@pytest.mark.parametrize("index", [COUNT, -1])
-def test_index_outside_is_an_index_error(video, backend, index):
-    with open_video(video("plain.mp4"), backend) as reader, pytest.raises(IndexError, match=f"^frame {index} of "):
-        reader.frames_at([0, index])
-
-
-@pytest.mark.parametrize("size", [(48, 64), (50, 66), (54, 62), (98, 190), (36, 118)])
-@pytest.mark.parametrize("colours", ["", "colormatrix=bt709:colorprim=bt709:transfer=bt709", "fullrange=on"])
-def test_readers_give_the_same_bits(tmp_path, size, colours):
-    """Smooth colour texture, so that chroma interpolation and the colour matrix matter."""
-    height, width = size
-    y, x = np.mgrid[0:height, 0:width]
-    frames = [np.stack([x * 3 + t * 5, y * 2 + t * 3, (x + y) * 2], -1).astype(np.uint8) for t in range(8)]
-    options = {"x264-params": colours} if colours else {}
-    path = str(write_video(tmp_path / "texture.mp4", frames, b_frames=2, codec_options=options))
-    with open_video(path, "pyav") as one, open_video(path, "decord") as other:
-        a, b = one.frames_at(range(8)), other.frames_at(range(8))
-    assert torch.equal(a, b)
-    assert a.float().std() > 40
-
-
-@pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_readers_give_the_same_bits_when_turned(tmp_path, rotation):
-    y, x = np.mgrid[0:50, 0:66]
-    frames = [np.stack([x * 3 + t, y * 2, x + y], -1).astype(np.uint8) for t in range(4)]
-    path = str(write_video(tmp_path / "texture.mp4", frames, rotation=rotation))
-    with open_video(path, "pyav") as one, open_video(path, "decord") as other:
-        assert torch.equal(one.frames_at(range(4)), other.frames_at(range(4)))
-
-
-@pytest.mark.parametrize("name", GOOD)
-def test_readers_agree_on_all_files(video, name):
-    with open_video(video(name), "pyav") as one, open_video(video(name), "decord") as other:
-        assert (one.num_frames, one.fps, one.size) == (other.num_frames, other.fps, other.size)
-        assert torch.equal(one.frames_at(range(COUNT)), other.frames_at(range(COUNT)))
-
-
-@settings(max_examples=40, deadline=None)
-@given(indices=st.lists(st.integers(0, COUNT - 1), max_size=12))
-def test_pyav_frames_do_not_depend_on_what_else_is_asked(video, indices):
-    with open_video(video("opengop.mp4"), "pyav") as reader:
-        assert read_barcodes(reader.frames_at(indices)) == indices
-
-
-# Broken files
-
-BROKEN = [
-    "empty.mp4",
-    "text.mp4",
-    "audio.m4a",
-    "cover.m4a",
-    "noindex.mp4",
-    "damagedhead.mp4",
-    "cut.mp4",
-    "cut.mkv",
-    "cut.avi",
-    "damaged.mkv",
-]
-
-
-@backends
-@pytest.mark.parametrize("name", BROKEN)
-@pytest.mark.timeout(30)
-def test_broken_files_are_decode_errors(video, backend, name):
-    with pytest.raises(DecodeError) as caught:
-        open_video(video(name), backend)
-    assert caught.value.path == video(name)
-    assert str(caught.value) == f"{video(name)}: {caught.value.cause}"
-    assert caught.value.cause
-    assert "\n" not in str(caught.value)
-
-
-@backends
-def test_title_in_an_old_encoding(video, backend, tmp_path):
-    path = forge_title(tmp_path / "title.mp4", write_video(tmp_path / "t.mp4", barcode_frames(5), title="OLD TITLE"))
-    with open_video(str(path), backend) as reader:
-        assert read_barcodes(reader.frames_at([4])) == [4]
-
-
-@backends
-def test_missing_file(tmp_path, backend):
-    with pytest.raises(DecodeError, match="^.*none.mp4: No such file or directory$"):
-        open_video(str(tmp_path / "none.mp4"), backend)
-
-
-@backends
-@pytest.mark.timeout(30)
-def test_damage_spoils_only_frames_that_need_it(video, backend):
-    """Before the damage frames are right; in it, an error; never a wrong frame."""
-    with open_video(video("damaged.mp4"), backend) as reader:
-        assert reader.num_frames == COUNT
-        assert read_barcodes(reader.frames_at([0, 5])) == [0, 5]
-        with pytest.raises(DecodeError) as caught:
-            reader.frames_at(range(COUNT))
-    assert caught.value.path == video("damaged.mp4")
-
-
-# Files are let go
-
-
-def handles(path: str) -> int:
-    folder = "/proc/self/fd"
-    targets = []
-    for name in os.listdir(folder):
-        try:
-            targets.append(os.readlink(os.path.join(folder, name)))
-        except OSError:  # the handle of the listing itself
-            continue
-    return targets.count(os.path.realpath(path))
-
-
-needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
-
-
-@needs_proc
-@backends
-def test_close_releases_the_file(video, backend):
-    path = video("bframes.mp4")
-    reader = open_video(path, backend)
-    reader.frames_at([30, 2])
-    assert handles(path) >= 1
-    reader.close()
-    assert handles(path) == 0
-    reader.close()
-    assert (reader.num_frames, reader.size) == (COUNT, (48, 64))
-    with pytest.raises(AssertionError, match="closed reader"):
-        reader.frames_at([0])
-
-
-@needs_proc
-@backends
-@pytest.mark.parametrize("name", [*BROKEN, "av1.mkv", "two.mp4"])
-def test_failed_opening_leaves_no_handle(video, backend, name):
-    path = video(name)
-    with contextlib.suppress(DecodeError):
-        open_video(path, backend).close()
-    assert handles(path) == 0
-
-
-@needs_proc
-@backends
-def test_failed_decoding_leaves_no_handle(video, backend):
-    with open_video(video("damaged.mp4"), backend) as reader, pytest.raises(DecodeError):
-        reader.frames_at(range(COUNT))
-    assert handles(video("damaged.mp4")) == 0
 
 
 # Choosing
@@ -311,6 +37,74 @@ def test_decord_not_installed(video, monkeypatch):
     assert str(caught.value) == (
         "the video backend 'decord' is not installed; install it with `pip install decord` or use the backend 'pyav'"
     )
+
+
+# What decord cannot read
+
+
+@pytest.fixture
+def told(monkeypatch, caplog):
+    """A function that returns what has been logged, of a process that has said nothing yet."""
+    monkeypatch.setattr(module, "_TOLD", set())
+    monkeypatch.setattr(logging.getLogger("uniformer_video"), "propagate", True)
+    caplog.set_level(logging.INFO, "uniformer_video")
+    return lambda: [(r.name, r.levelname, r.getMessage()) for r in caplog.records]
+
+
+@pytest.mark.parametrize("name", ONLY_PYAV)
+def test_decord_gives_way_to_pyav(video, told, name):
+    with open_video(video(name), "decord", threads=2) as reader, open_video(video(name)) as other:
+        assert type(reader) is BACKENDS["pyav"]
+        assert reader._threads == 2
+        assert (reader.num_frames, reader.fps, reader.size) == (other.num_frames, other.fps, other.size)
+        wanted = [reader.num_frames - 1, 3, 0]
+        frames = reader.frames_at(wanted)
+        assert torch.equal(frames, other.frames_at(wanted))
+    assert read_barcodes(frames) == wanted
+    assert len(told()) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if name not in ONLY_PYAV])
+def test_decord_reads_the_others_itself(video, told, name):
+    with open_video(video(name), "decord") as reader:
+        assert type(reader) is BACKENDS["decord"]
+    assert told() == []
+
+
+def test_giving_way_is_logged_once_for_each_kind(video, told):
+    for name in ("two.mp4", "tenbit.mp4", "two.mp4", "halfchroma.mp4", "tenbit.mp4", "stream.ts", "bframes.ts"):
+        open_video(video(name), "decord").close()
+    line = "decord cannot read {} ({}); such files are read with pyav"
+    assert told() == [
+        ("uniformer_video.video.open", "WARNING", line.format(video(name), cause))
+        for name, cause in [
+            ("two.mp4", "decord would read another video stream than the first"),
+            ("tenbit.mp4", "decord is not exact in the pixel format yuv420p10le"),
+            ("halfchroma.mp4", "decord is not exact in the pixel format yuv422p"),
+            ("stream.ts", "decord is not exact in the container mpegts"),
+        ]
+    ]
+
+
+def test_files_of_one_kind_are_told_once_whatever_their_names(tmp_path, told):
+    for number, name in enumerate(["a.webm", "some other 7.webm"]):
+        path = str(
+            write_video(
+                tmp_path / name, barcode_frames(6 + number), codec="libvpx-vp9", container_options={"live": "1"}
+            )
+        )
+        with open_video(path, "decord") as reader:
+            assert read_barcodes(reader.frames_at([5])) == [5]
+    assert len(told()) == 1
+
+
+@backends
+def test_broken_files_are_never_told_of(video, told, backend):
+    for name in BROKEN:
+        with pytest.raises(DecodeError) as caught:
+            open_video(video(name), backend)
+        assert type(caught.value) is DecodeError
+    assert told() == []
 
 
 def test_decord_is_not_imported_with_the_package():

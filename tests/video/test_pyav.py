@@ -5,31 +5,10 @@ import pytest
 
 from tests.helpers import barcode_frames, read_barcodes, write_video
 from tests.video.conftest import COUNT
+from tests.video.watched import Watched
 from uniformer_video.video.index import index_video
 from uniformer_video.video.pyav import PyAVReader
 from uniformer_video.video.reader import DecodeError
-
-
-class Watched(PyAVReader):
-    """A reader that notes its passes and the frames it decodes and converts."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.passes: list[tuple[int, list[int]]] = []
-        self.decoded = self.converted = 0
-
-    def _pass(self, wanted, key, keep):
-        self.passes.append((key, list(wanted)))
-        super()._pass(wanted, key, keep)
-
-    def _decoded(self, key):
-        for frame in super()._decoded(key):
-            self.decoded += 1
-            yield frame
-
-    def _upright_rgb(self, frame):
-        self.converted += 1
-        return super()._upright_rgb(frame)
 
 
 @pytest.fixture
@@ -173,14 +152,6 @@ def test_a_video_that_ends_early(video):
     with pytest.raises(DecodeError, match=r"frame 36 of 40 cannot be decoded: the video ends before it$"):
         reader.frames_at([34, 36])
     reader.close()
-
-
-def test_file_that_vanishes_after_opening(tmp_path):
-    path = write_video(tmp_path / "gone.mp4", barcode_frames(5))
-    reader = PyAVReader(str(path))
-    path.unlink()
-    with pytest.raises(DecodeError, match="gone.mp4: No such file or directory$"):
-        reader.frames_at([0])
 
 
 @pytest.mark.parametrize("name", ["plain.mp4", "opengop.mp4", "nocount.mkv", "vp9.webm", "stream.ts", "edited.mp4"])

@@ -84,12 +84,17 @@ BN_KEYS = (
 
 SOLVER_KEYS = (
     Key("SOLVER.OPTIMIZING_METHOD", "adamw", Choice(("adamw", "adam", "sgd")), "Optimizer."),
-    Key("SOLVER.BASE_LR", 1e-4, Number(0), "Learning rate after warm-up, for the whole batch TRAIN.BATCH_SIZE."),
+    Key(
+        "SOLVER.BASE_LR",
+        1e-4,
+        Number(0),
+        "Learning rate after warm-up. Rates go with the batch: change it in proportion to TRAIN.BATCH_SIZE.",
+    ),
     Key(
         "SOLVER.BASE_LR_SCALE_NUM_SHARDS",
         False,
         Bool(),
-        "Multiply BASE_LR by NUM_SHARDS, the number of machines, where it was chosen for the batch of one.",
+        "Multiply BASE_LR by NUM_SHARDS, since that many machines take that many times TRAIN.BATCH_SIZE in a step.",
     ),
     Key(
         "SOLVER.LR_POLICY",

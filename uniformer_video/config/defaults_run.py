@@ -9,8 +9,8 @@ TRAIN_KEYS = (
         "TRAIN.BATCH_SIZE",
         32,
         Int(1),
-        "Videos in one step, on all processes together; each gives AUG.NUM_SAMPLE clips. A last incomplete batch of an "
-        "epoch is left out.",
+        "Videos in one step on one machine, shared among its GPUs; each gives AUG.NUM_SAMPLE clips. Several machines "
+        "(NUM_SHARDS) together take so many times as many. A last incomplete batch of an epoch is left out.",
         "videos",
     ),
     Key("TRAIN.EVAL_PERIOD", 1, Int(1), "Validate after every so many epochs, and after the last.", "epochs"),
@@ -54,7 +54,13 @@ TRAIN_KEYS = (
 TEST_KEYS = (
     Key("TEST.ENABLE", True, Bool(), "Test, after training when that is on too."),
     Key("TEST.DATASET", "kinetics", Text(), "Data set for the test, by its name in the registry."),
-    Key("TEST.BATCH_SIZE", 8, Int(1), "Views put through the network at a time, on all processes together.", "views"),
+    Key(
+        "TEST.BATCH_SIZE",
+        8,
+        Int(1),
+        "Views put through the network at a time on one machine, shared among its GPUs.",
+        "views",
+    ),
     Key("TEST.NUM_ENSEMBLE_VIEWS", 4, Int(1), "Clips along the time of each video.", "clips"),
     Key(
         "TEST.NUM_SPATIAL_CROPS",

@@ -22,6 +22,7 @@ from uniformer_video.runtime.registry import nearest
 BASE_KEY = "_BASE_"
 COMMAND_LINE = "command line"
 _PROVENANCE = "_provenance"
+_ABSENT = object()
 _SECTIONS = {name.rsplit(".", 1)[0]: None for name in KEYS if "." in name}
 
 # What PyYAML raises on text that is not YAML, on a number or date that does not exist (2024-13-01), on a tag that does
@@ -83,6 +84,26 @@ def dump(cfg: CfgNode) -> str:
             node = node.setdefault(section, {})
         node[last] = get_value(cfg, name)
     return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=120)
+
+
+def differences(cfg: CfgNode, text: str) -> list[str]:
+    """Return what ``cfg`` has changed against an earlier :func:`dump`, as ``KEY: old -> new``, in the table's order.
+
+    Keys that ``text`` does not have are passed over, as are texts that are no dump.
+    """
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return []
+    found = []
+    for name in KEYS:
+        old = tree
+        for part in name.split("."):
+            old = old.get(part, _ABSENT) if isinstance(old, dict) else _ABSENT
+        new = get_value(cfg, name)
+        if old is not _ABSENT and old != new:
+            found.append(f"{name}: {old} -> {new}")
+    return found
 
 
 def _merge_file(

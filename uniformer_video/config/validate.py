@@ -88,6 +88,20 @@ def _network(cfg: CfgNode) -> None:
 
 
 @_check
+def _positions(cfg: CfgNode) -> None:
+    if not cfg.TRAIN.ENABLE:
+        return
+    clips, frames = cfg.TRAIN.BATCH_SIZE * cfg.AUG.NUM_SAMPLE, cfg.DATA.NUM_FRAMES
+    # The last batch norm sees a 32nd of the crop in both directions, and half of the frames.
+    if clips * ((frames + 1) // 2) * (cfg.DATA.TRAIN_CROP_SIZE // 32) ** 2 < 2:
+        raise ConfigError(
+            f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} with DATA.NUM_FRAMES {frames} and DATA.TRAIN_CROP_SIZE "
+            f"{cfg.DATA.TRAIN_CROP_SIZE} leaves the last batch norm a single position, from which no statistics can be "
+            "had; raise one of them"
+        )
+
+
+@_check
 def _recomputation(cfg: CfgNode) -> None:
     if not cfg.MODEL.USE_CHECKPOINT:
         return
@@ -117,11 +131,6 @@ def _mixing(cfg: CfgNode) -> None:
 @_check
 def _schedule(cfg: CfgNode) -> None:
     solver = cfg.SOLVER
-    if solver.WARMUP_EPOCHS > solver.MAX_EPOCH:
-        raise ConfigError(
-            f"SOLVER.WARMUP_EPOCHS is {solver.WARMUP_EPOCHS:g}, above SOLVER.MAX_EPOCH {solver.MAX_EPOCH}: the rate "
-            "would never reach SOLVER.BASE_LR; lower it"
-        )
     if solver.LR_POLICY == "steps_with_relative_lrs":
         steps, rates = solver.STEPS, solver.LRS
         if not steps or len(steps) != len(rates) or steps[0] != 0 or any(a >= b for a, b in zip(steps, steps[1:])):  # noqa: B905

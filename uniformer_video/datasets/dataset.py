@@ -19,10 +19,22 @@ REPLACEMENT_TRIES = 10
 
 @dataclass(frozen=True)
 class Failure:
-    """A record that could not be read, and why (one line that begins with the path)."""
+    """A record that could not be read.
+
+    Args:
+        record: number in the dataset's list.
+        path: the video.
+        cause: why, in one line.
+    """
 
     record: int
-    reason: str
+    path: str
+    cause: str
+
+    @property
+    def reason(self) -> str:
+        """Return path and cause in one line."""
+        return f"{self.path}: {self.cause}"
 
 
 @dataclass
@@ -97,9 +109,10 @@ class VideoDataset(Dataset):
             record = self.records[candidate]
             try:
                 with self.opener(record.path) as reader:
-                    clips = self.clips(reader, epoch, candidate)
+                    # The draws are those of the record asked for: a stand-in differs from its own turn in the epoch.
+                    clips = self.clips(reader, epoch, number)
             except DecodeError as error:
-                failures.append(Failure(candidate, str(error)))
+                failures.append(Failure(candidate, record.path, error.cause))
                 continue
             return Sample(clips, record.label, number, epoch, failures)
         return Sample(None, self.records[number].label, number, epoch, failures)

@@ -50,12 +50,12 @@ def read_kinetics(
         # Not splitlines(): a path may hold what Unicode, but no file system, takes for a line's end.
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
-        raise DataError(f"{path}: no such list; write one with a `path{separator}label` on each line") from None
+        raise DataError(f"{path}: no such list; write one with a `{_form(separator)}` on each line") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     entries = [_parse(path, n, line, separator, num_classes) for n, line in enumerate(lines, 1) if line.strip()]
     if not entries:
-        raise DataError(f"{path}: an empty list; write one with a `path{separator}label` on each line")
+        raise DataError(f"{path}: an empty list; write one with a `{_form(separator)}` on each line")
     root = _root(folder, entries[0][0], prefix)
     records = [VideoRecord(name if "://" in name else os.path.join(root, name), label) for name, label in entries]
     _probe(path, records, prefix)
@@ -73,23 +73,34 @@ def _parse(path: Path, number: int, line: str, separator: str, num_classes: int)
     if not found or not name or not label:
         what = "path before" if found and label else "label after"
         other = next((s for s in _SEPARATORS if s != separator and s in stripped), None)
-        raise DataError(f"{where}: no {what} a {separator!r} in {_short(line)}{_hint(other)}")
+        if number == 1 and other and not any(c.isdigit() for c in stripped.rpartition(other)[2]):
+            raise DataError(_header(where, line, separator))
+        wanted = f"; a list is `{_form(separator)}` lines"
+        raise DataError(f"{where}: no {what} a {separator!r} in {_short(line)}{_hint(other) or wanted}")
     try:
         value = int(label)
     except ValueError:
         if number == 1 and not any(c.isdigit() for c in label):
-            raise DataError(
-                f"{where}: {_short(line)} looks like a header; remove it (a list is `path{separator}label` lines alone)"
-            ) from None
+            raise DataError(_header(where, line, separator)) from None
         other = next((s for s in _SEPARATORS if s != separator and stripped.rpartition(s)[2].strip().isdigit()), None)
         raise DataError(
-            f"{where}: label {label!r} is no whole number; a list is `path{separator}label` lines{_hint(other)}"
+            f"{where}: label {label!r} is no whole number; a list is `{_form(separator)}` lines{_hint(other)}"
         ) from None
     if not 0 <= value < num_classes:
         raise DataError(
-            f"{where}: label {value} is outside 0 to {num_classes - 1}; correct it, or MODEL.NUM_CLASSES {num_classes}"
+            f"{where}: label {value} is outside 0 to {num_classes - 1} (MODEL.NUM_CLASSES {num_classes}); "
+            "correct the one or the other"
         )
     return name, value
+
+
+def _header(where: str, line: str, separator: str) -> str:
+    return f"{where}: {_short(line)} looks like a header; remove it (a list is `{_form(separator)}` lines alone)"
+
+
+def _form(separator: str) -> str:
+    # Written out: a tab itself would show as a blank.
+    return repr(f"path{separator}label")[1:-1]
 
 
 def _hint(other: str | None) -> str:

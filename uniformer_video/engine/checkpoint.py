@@ -27,8 +27,8 @@ class Checkpoint:
         epoch: epochs done.
         model_state: the network's state dict.
         optimizer_state: the optimizer's.
-        scaler_state: the loss scaler's (empty but for fp16).
         cfg: the resolved configuration as YAML.
+        scaler_state: the loss scaler's (empty but for fp16).
         class_names: in label order, where known.
         history: one entry for each epoch: what the curves show.
         best: the entry of ``history`` with the best validation, if there was any.
@@ -37,8 +37,8 @@ class Checkpoint:
     epoch: int
     model_state: dict[str, torch.Tensor]
     optimizer_state: dict[str, Any]
-    scaler_state: dict[str, Any]
     cfg: str
+    scaler_state: dict[str, Any] = field(default_factory=dict)
     class_names: list[str] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
@@ -55,9 +55,12 @@ def best_path(output_dir: Path) -> Path:
 
 
 def newest_checkpoint(output_dir: Path) -> Path | None:
-    """Return the checkpoint of ``output_dir`` with the most epochs, or None."""
+    """Return the checkpoint of ``output_dir`` with the most epochs; the best one where it is the only one; or None."""
     found = [(int(m[1]), path) for path in (output_dir / FOLDER).glob("*.pyth") if (m := _NAME.match(path.name))]
-    return max(found)[1] if found else None
+    if found:
+        return max(found)[1]
+    best = best_path(output_dir)
+    return best if best.exists() else None
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -82,7 +85,22 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
             f"{path} is no checkpoint to go on from: it has no epoch, optimizer or configuration; use it as "
             "TRAIN.CHECKPOINT_FILE_PATH with TRAIN.CHECKPOINT_EPOCH_RESET True, in another OUTPUT_DIR"
         )
-    return Checkpoint(**{name: value for name, value in content.items() if name in names})
+    checkpoint = Checkpoint(**{name: value for name, value in content.items() if name in names})
+    kinds = {
+        "epoch": int,
+        "cfg": str,
+        "model_state": dict,
+        "optimizer_state": dict,
+        "scaler_state": dict | None,
+        "history": list,
+        "best": dict | None,
+    }
+    for name, kind in kinds.items():
+        if not isinstance(getattr(checkpoint, name), kind):
+            raise WeightError(
+                f"{path} is no checkpoint of this toolkit: its {name} is a {type(getattr(checkpoint, name)).__name__}"
+            )
+    return checkpoint
 
 
 def restore(
@@ -97,7 +115,7 @@ def restore(
     Raises:
         WeightError: the checkpoint is of another network or another optimizer.
     """
-    way_out = "set OUTPUT_DIR to a new folder, TRAIN.AUTO_RESUME False, or the configuration to that of the run"
+    way_out = "set OUTPUT_DIR to a new folder, or the configuration to that of the run"
     try:
         load_weights(model, checkpoint.model_state)
     except WeightError as error:
@@ -107,7 +125,8 @@ def restore(
         if not _same_method(checkpoint.optimizer_state, optimizer.state_dict()):
             raise ValueError("it is of another SOLVER.OPTIMIZING_METHOD")
         optimizer.load_state_dict(checkpoint.optimizer_state)
-    except (ValueError, KeyError) as error:
+    # A file of another program can hold anything under these names.
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise WeightError(f"{path} cannot be resumed, its optimizer differs ({error}); {way_out}") from None
     if checkpoint.scaler_state and scaler.is_enabled():
         scaler.load_state_dict(checkpoint.scaler_state)

@@ -13,6 +13,7 @@ from uniformer_video.engine.plots import ContactRow, draw_contact_sheet
 from uniformer_video.engine.results import FOLDER, confidences
 from uniformer_video.runtime.errors import DataError
 from uniformer_video.video.open import open_video
+from uniformer_video.video.reader import DecodeError
 
 FRAMES = 4
 
@@ -49,7 +50,7 @@ def contact_sheet(cfg: CfgNode, *, videos: int = 30, columns: int = 3) -> Path:
         The path of the PNG.
 
     Raises:
-        DataError: there is no ``predictions.npz`` in OUTPUT_DIR/test.
+        DataError: there is no ``predictions.npz`` in OUTPUT_DIR/test, or a video of it cannot be read any more.
     """
     folder = Path(cfg.OUTPUT_DIR) / FOLDER
     source = folder / "predictions.npz"
@@ -64,9 +65,12 @@ def contact_sheet(cfg: CfgNode, *, videos: int = 30, columns: int = 3) -> Path:
     predictions = scores.argmax(axis=1) if len(scores) else np.empty(0, dtype=np.int64)
     rows = []
     for number in choose_videos(labels, predictions, videos):
-        with open_video(str(paths[number]), backend=cfg.DATA.DECODING_BACKEND) as reader:
-            indices = np.linspace(0, reader.num_frames - 1, FRAMES).round().astype(int)
-            frames = reader.frames_at(indices.tolist()).numpy()
+        try:
+            with open_video(str(paths[number]), backend=cfg.DATA.DECODING_BACKEND) as reader:
+                indices = np.linspace(0, reader.num_frames - 1, FRAMES).round().astype(int)
+                frames = reader.frames_at(indices.tolist()).numpy()
+        except DecodeError as error:
+            raise DataError(f"{error}; the sheet shows the tested videos, from the folder the test ran in") from None
         prediction = int(predictions[number])
         share = float(shares[number, prediction])
         rows.append(ContactRow(frames, int(labels[number]), prediction, share, str(paths[number])))

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from fvcore.common.config import CfgNode
 
+from uniformer_video.runtime import distributed
 from uniformer_video.runtime.errors import ConfigError
 
 
@@ -28,12 +29,12 @@ def resolve_gpus(cfg: CfgNode) -> int:
         )
     if gpus == 0 and cfg.TRAIN.MIXED_PRECISION == "fp16":
         raise ConfigError("TRAIN.MIXED_PRECISION fp16 needs a GPU; set TRAIN.MIXED_PRECISION bf16 or False")
-    processes = max(gpus, 1) * cfg.NUM_SHARDS
+    processes = max(gpus, 1)
     size = cfg.TRAIN.BATCH_SIZE
     if cfg.TRAIN.ENABLE and size % processes:
         raise ConfigError(
-            f"TRAIN.BATCH_SIZE is {size}, not a multiple of the {processes} processes of this run (NUM_GPUS x "
-            f"NUM_SHARDS); set {size - size % processes or processes} or another multiple"
+            f"TRAIN.BATCH_SIZE is {size}, not a multiple of the {processes} GPUs it is shared among (NUM_GPUS); "
+            f"set {size - size % processes or processes} or another multiple"
         )
     return gpus
 
@@ -42,7 +43,9 @@ def process_device(gpus: int) -> torch.device:
     """Return the device of this process: its own GPU, or the CPU where ``gpus`` is 0."""
     if gpus == 0:
         return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    # LOCAL_RANK may also be left over from a launcher that this run has nothing to do with.
+    local = int(os.environ["LOCAL_RANK"]) if distributed.is_initialized() else 0
+    device = torch.device("cuda", local)
     torch.cuda.set_device(device)
     return device
 

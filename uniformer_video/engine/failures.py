@@ -14,7 +14,7 @@ logger = get_logger(__name__)
 
 
 class FailureLog:
-    """Collects failures, warns once for each video and appends it to a CSV file (``split``, ``reason``), each row once.
+    """Collects failures, warns once for each video and adds it to a CSV file (``split``, ``path``, ``cause``), once.
 
     Args:
         path: the file, made at the first failure; None: warn only.
@@ -24,38 +24,39 @@ class FailureLog:
     def __init__(self, path: Path | None, split: str) -> None:
         self.path = path
         self.split = split
-        self.reasons: dict[int, str] = {}
+        self.by_record: dict[int, Failure] = {}
         self._written: set[tuple[str, ...]] | None = None
 
     def __len__(self) -> int:
-        return len(self.reasons)
+        return len(self.by_record)
 
     def sync(self) -> None:
         """Give every process the failures of all; every process must call it."""
-        for reasons in distributed.gather_objects(self.reasons):
-            self.add(Failure(record, reason) for record, reason in sorted(reasons.items()))
+        for found in distributed.gather_objects(self.by_record):
+            self.add(found[record] for record in sorted(found))
 
     def add(self, failures: Iterable[Failure]) -> None:
         """Take note of ``failures``; those known already are passed over."""
         for failure in failures:
-            if failure.record in self.reasons:
+            if failure.record in self.by_record:
                 continue
-            self.reasons[failure.record] = failure.reason
+            self.by_record[failure.record] = failure
             if not distributed.is_main():
                 continue  # sync() brings it to the process that writes
             logger.warning("unreadable %s video %s", self.split, failure.reason)
             if self.path is not None:
-                self._write(self.path, (self.split, failure.reason))
+                self._write(self.path, failure)
 
-    def _write(self, path: Path, row: tuple[str, str]) -> None:
+    def _write(self, path: Path, failure: Failure) -> None:
         new = not path.exists()
         if self._written is None:
-            # What the run wrote before it was stopped and resumed.
+            # What the run wrote before it was stopped and resumed. The cause may name another frame each time.
             with open(path, "a+", encoding="utf-8", newline="") as file:
                 file.seek(0)
-                self._written = set(map(tuple, csv.reader(file)))
-        if row in self._written:
+                self._written = {tuple(row[:2]) for row in csv.reader(file)}
+        if (self.split, failure.path) in self._written:
             return
-        self._written.add(row)
+        self._written.add((self.split, failure.path))
+        row = (self.split, failure.path, failure.cause)
         with open(path, "a", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([("split", "reason"), row] if new else [row])
+            csv.writer(file, lineterminator="\n").writerows([("split", "path", "cause"), row] if new else [row])

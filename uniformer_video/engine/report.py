@@ -73,9 +73,10 @@ class TrainReport:
             "loss": mean_loss,
             "lr": lr,
             "grad_norm": norm,
-            "dt_data": data,
             "dt": seconds,
-            "mem_gib": memory,
+            "dt_data": data,
+            "dt_net": seconds - data,
+            memory_name(self.device): f"{memory:.2f}G",
             "eta": eta,
         }
         log_json_stats(logger, stats)
@@ -89,7 +90,11 @@ class TrainReport:
         if "val_top1" in entry:
             text += "  validation top-1 {val_top1:.2f} %  top-5 {val_top5:.2f} %  loss {val_loss:.4f}".format(**entry)
         logger.info(text)
-        log_json_stats(logger, {"_type": "epoch", **entry, "epoch": f"{entry['epoch']}/{self.epochs}"})
+        epoch = f"{entry['epoch']}/{self.epochs}"
+        log_json_stats(logger, {"_type": "train_epoch", "epoch": epoch, "loss": entry["train_loss"], "lr": entry["lr"]})
+        if "val_top1" in entry:
+            errors = {f"top{k}_err": 100 - entry[f"val_top{k}"] for k in (1, 5)}
+            log_json_stats(logger, {"_type": "val_epoch", "epoch": epoch, "loss": entry["val_loss"], **errors})
         names = {"val_top1": "val/top1", "val_top5": "val/top5", "val_loss": "val/loss"}
         self._events(entry["epoch"] * self.steps, {names[k]: v for k, v in entry.items() if k in names})
 
@@ -102,6 +107,11 @@ class TrainReport:
         """Write what TensorBoard has not written yet."""
         if self.events is not None:
             self.events.close()
+
+
+def memory_name(device: torch.device) -> str:
+    """Return PySlowFast's name, in json_stats, of the memory that ``peak_memory_gib`` measures."""
+    return "gpu_mem" if device.type == "cuda" else "RAM"
 
 
 def open_tensorboard(cfg: CfgNode) -> Any | None:

@@ -25,6 +25,16 @@ logger = get_logger(__name__)
 MOST_WORKERS = 16
 
 
+def global_batch(cfg: CfgNode) -> int:
+    """Return the videos of one training step on all machines together."""
+    return cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS
+
+
+def process_share(cfg: CfgNode, size: int) -> int:
+    """Return this process's share, at least 1, of ``size`` items that one machine takes at a time."""
+    return max(1, size // max(1, distributed.world_size() // cfg.NUM_SHARDS))
+
+
 def new_model(cfg: CfgNode, device: torch.device) -> nn.Module:
     """Return the network with initial weights that depend on RNG_SEED alone, on ``device``."""
     seed_everything(cfg.RNG_SEED, Stream.WEIGHTS)
@@ -84,14 +94,17 @@ def train_loader(cfg: CfgNode, dataset: VideoDataset, device: torch.device) -> D
     Raises:
         DataError: the list is shorter than a batch.
     """
-    if len(dataset) < cfg.TRAIN.BATCH_SIZE:
+    size = global_batch(cfg)
+    if len(dataset) < size:
+        on = f" on each of {cfg.NUM_SHARDS} machines" if cfg.NUM_SHARDS > 1 else ""
         raise DataError(
-            f"the training list has {len(dataset)} videos, fewer than TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE}; set "
-            f"TRAIN.BATCH_SIZE {len(dataset)} or less (and SOLVER.BASE_LR in proportion)"
+            f"the training list has {len(dataset)} videos, fewer than a step takes (TRAIN.BATCH_SIZE "
+            f"{cfg.TRAIN.BATCH_SIZE}{on}); set TRAIN.BATCH_SIZE {max(1, len(dataset) // cfg.NUM_SHARDS)} or less (and "
+            "SOLVER.BASE_LR in proportion)"
         )
     batches = TrainBatches(
         len(dataset),
-        cfg.TRAIN.BATCH_SIZE,
+        size,
         seed=cfg.RNG_SEED,
         rank=distributed.rank(),
         world=distributed.world_size(),

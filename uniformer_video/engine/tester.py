@@ -12,6 +12,7 @@ from torch import nn
 
 from uniformer_video.datasets import VideoDataset, build_dataset
 from uniformer_video.engine import setup
+from uniformer_video.engine.checkpoint import FOLDER as CHECKPOINTS
 from uniformer_video.engine.device import Precision
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
@@ -19,6 +20,7 @@ from uniformer_video.engine.results import FOLDER, confidences, write_prediction
 from uniformer_video.metrics.ensemble import ViewEnsemble
 from uniformer_video.metrics.per_class import per_class_accuracy
 from uniformer_video.metrics.topk import topk_accuracy
+from uniformer_video.models.build import build_model
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.logging import get_logger, log_json_stats, progress
 
@@ -41,10 +43,15 @@ class Tester:
         self.folder = Path(cfg.OUTPUT_DIR) / FOLDER
         self.dataset: VideoDataset = build_dataset(cfg.TEST.DATASET, cfg, "test")
         self.views = self.dataset.clips_per_record
-        self.chunk = max(1, cfg.TEST.BATCH_SIZE // distributed.world_size())
+        self.chunk = setup.process_share(cfg, cfg.TEST.BATCH_SIZE)
         self.precision = Precision(cfg.TRAIN.MIXED_PRECISION, device)
         self.inputs = DeviceInputs.from_config(cfg)
         self.failures = FailureLog(None, "test")
+        weights = cfg.TEST.CHECKPOINT_FILE_PATH
+        # Tried now, so that a mistake does not wait for the training; but a file of this very run is still to come.
+        own = Path(weights).parent.absolute() == (Path(cfg.OUTPUT_DIR) / CHECKPOINTS).absolute()
+        if weights and cfg.TRAIN.ENABLE and not own:
+            setup.load_test_weights(cfg, build_model(cfg))
 
     def run(self) -> int:
         """Test, print the accuracy, write the results, and return the exit code.
@@ -90,10 +97,8 @@ class Tester:
                 with self.precision.autocast():
                     logits = model(clips)
                 ensemble.add(batch.records[part], batch.parts[part], logits.float())
-        others = distributed.gather_objects(ensemble)
-        if distributed.is_main():
-            for other in others[1:]:
-                ensemble.merge(other)
+        for other in distributed.gather_on_main(ensemble)[1:]:
+            ensemble.merge(other)
         return ensemble
 
     def _finish(self, ensemble: ViewEnsemble, weights: str, seconds: float) -> None:
@@ -115,8 +120,7 @@ class Tester:
         accuracy = topk_accuracy(scores, labels, (1, 5))
         classes = per_class_accuracy(scores, labels, cfg.MODEL.NUM_CLASSES)
         missing = [
-            {"path": self.dataset.records[n].path, "reason": reason}
-            for n, reason in sorted(self.failures.reasons.items())
+            {"path": failure.path, "cause": failure.cause} for _, failure in sorted(self.failures.by_record.items())
         ]
         summary: dict[str, Any] = {
             "top1": accuracy[1],
@@ -143,11 +147,13 @@ class Tester:
             *(summary["top1"], top5, summary["top5"], summary["mean_class_accuracy"]),
             *(summary["videos"], summary["views"], summary["seconds"]),
         )
-        log_json_stats(logger, {"_type": "test_final", **{k: v for k, v in summary.items() if k != "missing"}})
+        stats = {"_type": "test_final", "top1_acc": summary["top1"], "top5_acc": summary["top5"]}
+        names = ("videos", "views", "mean_class_accuracy", "weights", "seconds")
+        log_json_stats(logger, {**stats, **{name: summary[name] for name in names}})
         logger.info("predictions: %s, summary: %s", self.folder / "predictions.csv", self.folder / "summary.json")
         missing = summary["missing"]
         if missing:
             way_out = "" if self.cfg.TEST.ALLOW_MISSING else "; exit code 1 (TEST.ALLOW_MISSING True accepts it)"
             logger.error("%d of %d test videos could not be read%s:", len(missing), len(self.dataset), way_out)
             for entry in missing:
-                logger.error("  %s", entry["reason"])
+                logger.error("  %s: %s", entry["path"], entry["cause"])

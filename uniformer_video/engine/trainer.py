@@ -10,7 +10,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from uniformer_video.config import dump
+from uniformer_video.config import differences, dump
 from uniformer_video.datasets import build_dataset
 from uniformer_video.datasets.loader import Batch
 from uniformer_video.engine import setup
@@ -58,17 +58,22 @@ class Trainer:
         train_set, val_set = (build_dataset(cfg.TRAIN.DATASET, cfg, split) for split in ("train", "val"))
         self.class_names = train_set.class_names
         self.loader = setup.train_loader(cfg, train_set, device)
-        share = max(1, cfg.TRAIN.BATCH_SIZE // distributed.world_size())
+        share = setup.process_share(cfg, cfg.TRAIN.BATCH_SIZE)
         self.val_loader = setup.ordered_loader(cfg, val_set, share, device)
         repeats = train_set.clips_per_record
         logger.info(
             "training on %d videos, %d steps an epoch of %d videos x %d clips; validating on %d videos",
-            *(len(train_set), len(self.loader), cfg.TRAIN.BATCH_SIZE, repeats, len(val_set)),
+            *(len(train_set), len(self.loader), setup.global_batch(cfg), repeats, len(val_set)),
         )
         self.precision = Precision(cfg.TRAIN.MIXED_PRECISION, device)
         self.inputs = DeviceInputs.from_config(cfg)
         self.loss = get_loss(cfg.MODEL.LOSS_FUNC)
         self.schedule = Schedule.from_config(cfg)
+        if cfg.SOLVER.WARMUP_EPOCHS >= cfg.SOLVER.MAX_EPOCH:
+            logger.warning(
+                "SOLVER.WARMUP_EPOCHS %g is not below SOLVER.MAX_EPOCH %d: training ends in the warm-up, at rate %.3g",
+                *(cfg.SOLVER.WARMUP_EPOCHS, cfg.SOLVER.MAX_EPOCH, self.schedule(cfg.SOLVER.MAX_EPOCH)),
+            )
         self.model = setup.new_model(cfg, device)
         self.optimizer = build_optimizer(self.model, cfg)
         self.epoch = 0
@@ -87,7 +92,13 @@ class Trainer:
 
     def _start(self) -> None:
         """Go on from a checkpoint, or load the start weights."""
-        source: Path | str | None = setup.newest_of_all(self.output) if self.cfg.TRAIN.AUTO_RESUME else None
+        newest = setup.newest_of_all(self.output)
+        if newest is not None and not self.cfg.TRAIN.AUTO_RESUME:
+            raise UserError(
+                f"TRAIN.AUTO_RESUME is False, but OUTPUT_DIR {str(self.output)!r} holds {newest.name} of an earlier "
+                "run, which would be mixed up with this one; set OUTPUT_DIR to a new folder"
+            )
+        source: Path | str | None = newest
         if source is None and not self.cfg.TRAIN.CHECKPOINT_EPOCH_RESET:
             source = self.cfg.TRAIN.CHECKPOINT_FILE_PATH  # a string: a Path would break the // of a URL
         if source is None:
@@ -96,11 +107,18 @@ class Trainer:
         checkpoint = read_checkpoint(source)
         restore(checkpoint, source, self.model, self.optimizer, self.precision.scaler)
         self.epoch, self.history, self.best = checkpoint.epoch, checkpoint.history, checkpoint.best
+        changed = differences(self.cfg, checkpoint.cfg)
+        if changed:
+            logger.warning("resuming with other settings than the checkpoint's: %s", "; ".join(changed))
         logger.info("resumed from %s after %d of %d epochs", source, self.epoch, self.cfg.SOLVER.MAX_EPOCH)
 
     def _wrap(self) -> nn.Module:
         if not distributed.is_initialized():
             return self.model
+        # Gradients of kernels wider than one pixel come channels-last; buckets of the same layout spare a copy of each.
+        for p in self.model.parameters():
+            if p.ndim == 5 and p[0, 0].numel() > 1:
+                p.data = p.data.to(memory_format=torch.channels_last_3d)
         ids = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
 

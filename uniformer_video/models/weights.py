@@ -112,7 +112,7 @@ def _named(path: str | os.PathLike[str]) -> str:
 
 def _load(file: IO[bytes], start: bytes, where: str) -> object:
     if not start:
-        raise WeightError(f"{where} is empty")
+        raise WeightError(f"{where} is empty; fetch or write it again")
     if _is_text(start):
         first = start.decode("utf-8", "replace").strip().split("\n")[0][:40]
         raise WeightError(f"{where} is text, not a PyTorch file (it begins {first!r})")

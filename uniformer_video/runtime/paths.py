@@ -14,7 +14,7 @@ from iopath.common.file_io import PathManager
 from uniformer_video.runtime.errors import UserError
 
 PATHS = PathManager()
-"""The path manager every file of a user is opened with; handlers (S3, HTTP, ...) can be registered on it."""
+"""Opens configurations, weight files and checkpoints; handlers (S3, HTTP, ...) can be registered on it."""
 
 
 @contextmanager

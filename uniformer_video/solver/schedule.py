@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from uniformer_video.runtime.errors import ConfigError
@@ -133,5 +134,5 @@ def _check_steps(steps: tuple[float, ...], lrs: tuple[float, ...]) -> None:
             f"SOLVER.STEPS has {len(steps)} entries and SOLVER.LRS has {len(lrs)}; "
             "SOLVER.LR_POLICY 'steps_with_relative_lrs' needs one factor in LRS for each epoch in STEPS, at least one"
         )
-    if steps[0] != 0 or any(late <= early for early, late in zip(steps, steps[1:], strict=False)):
+    if steps[0] != 0 or any(late <= early for early, late in pairwise(steps)):
         raise ConfigError(f"SOLVER.STEPS {list(steps)} must be rising epochs, the first 0, for example [0, 30, 60]")

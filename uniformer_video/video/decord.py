@@ -8,6 +8,10 @@ where it runs out of frames. So here
 - its tolerance for repeated frames is set to none;
 - every call runs in a thread that is watched: without progress for a minute the file is given up.
 
+Of the files that FFmpeg reads, some decord cannot, and of some it makes other pixels than PyAV; these are refused with
+an error of their own, :class:`UnsupportedByDecord`, so that another reader can take them.
+
+decord decodes ahead in a thread of its own, so in a damaged file it may also refuse frames some way before the damage.
 What it cannot be asked is whether a picture was patched up after an error inside its data (a few wrong bits); the PyAV
 reader is told so by its decoder and refuses such a frame, this one hands it out.
 """
@@ -35,8 +39,28 @@ PATIENCE_SECONDS = 60.0
 # After the end of a file decord's decoder has 128 "no more frames" signals to give, each of which a skip takes for a
 # frame; a longer skip than this could use them up and then never end.
 _LONGEST_SKIP = 100
+# From these alone decord's and PyAV's conversions to RGB are the same to the bit (and at even heights).
+_EXACT_PIXEL_FORMATS = ("yuv420p", "yuvj420p")
+# Here it loses the last frames where there are B-frames.
+_INEXACT_CONTAINERS = ("mpegts",)
 # Handles of calls that never came back. They are kept, since freeing one would wait for its stuck thread.
 _STUCK: list[Any] = []
+
+
+class UnsupportedByDecord(DecodeError):
+    """A file that PyAV reads and decord cannot, or not to the same bits. Raised when a reader is made, never later.
+
+    The cases are: the first video stream is not the one that decord chooses; an MPEG transport stream; a pixel format
+    other than yuv420p and yuvj420p; an odd height; decord cannot open the file (no decoder, no duration in its header),
+    or finds another number of frames in it than it holds.
+
+    Attributes:
+        kind: the reason without what is this one file's, so that files of one kind have it in common.
+    """
+
+    def __init__(self, path: str, cause: str, kind: str = "") -> None:
+        super().__init__(path, cause)
+        self.kind = kind or self.cause
 
 
 def import_decord() -> ModuleType:
@@ -108,7 +132,8 @@ class DecordReader(ReaderBase):
         threads: decoding threads. 1 is right in a data loader with several workers.
 
     Raises:
-        DecodeError: the file cannot be read by decord.
+        DecodeError: the file cannot be read.
+        UnsupportedByDecord: decord cannot read it as PyAV does; see there.
         UserError: decord is not installed.
     """
 
@@ -118,14 +143,29 @@ class DecordReader(ReaderBase):
         self._decord = import_decord()
         self._index: VideoIndex = index_video(self.path)
         self.num_frames, self.fps, self.size = self._index.num_frames, self._index.fps, self._index.size
-        if not self._index.is_best:
-            raise DecodeError(
-                self.path, "decord would read another video stream than the first; 'pyav' reads the first"
-            )
+        self._refuse_inexact()
         # decord's reader, in a box of its own: what holds the box (a traceback, say) does not hold the file open.
         self._box: list[Any] = []
         self._next = 0
-        self._open()
+        try:
+            self._open()
+        except DecodeError as error:  # The file is sound, or there were no index: decord cannot read this kind.
+            kind = re.sub(r"-?\d+", "#", error.cause.replace(self.path, "it"))
+            raise UnsupportedByDecord(self.path, error.cause, kind) from None
+
+    def _refuse_inexact(self) -> None:
+        """Raise UnsupportedByDecord where decord would hand out other frames than PyAV."""
+        pixels = self._index.pixel_format
+        if not self._index.is_best:
+            raise UnsupportedByDecord(self.path, "decord would read another video stream than the first")
+        if self._index.container in _INEXACT_CONTAINERS:
+            raise UnsupportedByDecord(self.path, f"decord is not exact in the container {self._index.container}")
+        if pixels not in _EXACT_PIXEL_FORMATS:
+            raise UnsupportedByDecord(self.path, f"decord is not exact in the pixel format {pixels}")
+        height = self._index.stored_size[0]
+        if height % 2:
+            cause = "decord is not exact at an odd height"
+            raise UnsupportedByDecord(self.path, f"{cause}, {height}", cause)
 
     def close(self) -> None:
         """Release the file. May be called twice."""

@@ -6,7 +6,6 @@ are refused.
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
@@ -16,12 +15,20 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from uniformer_video.video.container import is_url, open_container, reading_fault, video_stream
 from uniformer_video.video.matroska import matroska_fault
 from uniformer_video.video.reader import DecodeError
 
 # Containers whose time stamps name the frames: FFmpeg hands them through from the packet to the decoded frame.
 # Elsewhere (AVI, MPEG streams) they are guessed, and frames can only be counted.
 _TIMED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+# Containers in which FFmpeg seeks to the start by an index, so that the same packets come again. Elsewhere (MPEG
+# streams) it guesses the place.
+_REWINDABLE_FORMATS = _TIMED_FORMATS | {"avi"}
+
+PacketMark = tuple[int | None, ...]
+"""What tells a packet from others: its presentation time stamp, place in the file, and size. (Not its decoding time
+stamp: in Matroska FFmpeg guesses it, and otherwise after a seek.)"""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class VideoIndex:
 
     Attributes:
         path: the file.
+        container: FFmpeg's name of its container, such as "matroska,webm".
         stream: number of the video stream read, within the file.
         is_best: whether FFmpeg itself would choose this stream.
         packets: number of packets of that stream.
@@ -37,6 +45,10 @@ class VideoIndex:
         fps: average frames each second.
         rotation: quarter turns counter-clockwise that set the stored picture upright, 0 to 3.
         stored_size: (height, width) before that rotation.
+        pixel_format: FFmpeg's name of the first frame's pixel format, such as "yuv420p".
+        start: mark of the stream's first packet.
+        start_time: time stamp to seek to for that packet, in the stream's units; None where the container does not seek
+            there reliably.
         times: time stamp of every frame in presentation order, in the stream's units; empty where the file's time
             stamps do not name its frames.
         keys: time stamps of the key frames among ``times``, rising.
@@ -44,6 +56,7 @@ class VideoIndex:
     """
 
     path: str
+    container: str
     stream: int
     is_best: bool
     packets: int
@@ -51,6 +64,9 @@ class VideoIndex:
     fps: float
     rotation: int
     stored_size: tuple[int, int]
+    pixel_format: str
+    start: PacketMark
+    start_time: int | None
     times: list[int] = field(repr=False)
     keys: list[int] = field(repr=False)
     key_packets: list[int] = field(repr=False)
@@ -70,6 +86,8 @@ class VideoIndex:
 class _Packets:
     """The packets of one stream as they are met."""
 
+    start: PacketMark = ()
+    start_stamps: tuple[int | None, int | None] = (None, None)
     count: int = 0
     corrupt: int = 0
     times: list[int | None] = field(default_factory=list)
@@ -77,36 +95,9 @@ class _Packets:
     first_frame: VideoFrame | None = None
 
 
-def open_container(path: str) -> InputContainer:
-    """Open ``path`` with FFmpeg.
-
-    Raises:
-        DecodeError: no such file, a folder, empty, no video container.
-    """
-    try:
-        if "://" not in path and os.stat(path).st_size == 0:
-            raise DecodeError(path, "the file is empty")
-        # A title in an old encoding is no reason to refuse a video.
-        return av.open(path, metadata_errors="replace")
-    except (av.error.InvalidDataError, av.error.EOFError):
-        raise DecodeError(path, "not a video file, or cut off or damaged so that it cannot be opened") from None
-    except (av.error.FFmpegError, OSError) as error:
-        raise DecodeError(path, error.strerror or str(error)) from None
-
-
-def video_stream(container: InputContainer, path: str) -> VideoStream:
-    """Return the first video stream that is not a cover picture.
-
-    Raises:
-        DecodeError: there is none, or FFmpeg has no decoder for it.
-    """
-    cover = av.stream.Disposition.attached_pic
-    for stream in container.streams.video:
-        if not stream.disposition & cover:
-            if stream.codec_context is None:
-                raise DecodeError(path, "no decoder for its video stream")
-            return stream
-    raise DecodeError(path, "the file has no video stream")
+def packet_mark(packet: av.Packet) -> PacketMark:
+    """Return the mark of a packet."""
+    return packet.pts, packet.pos, packet.size
 
 
 def index_video(path: str) -> VideoIndex:
@@ -115,22 +106,46 @@ def index_video(path: str) -> VideoIndex:
     Raises:
         DecodeError: the file cannot be opened, has no video stream, breaks off, or its first frame cannot be decoded.
     """
-    with open_container(path) as container:
-        stream = video_stream(container, path)
-        is_matroska = container.format.name == "matroska,webm"
-        fault = matroska_fault(path) if is_matroska and "://" not in path else None
-        if fault:
-            raise DecodeError(path, fault)
-        packets = _read_packets(container, stream, path)
-        promised = sum(1 for entry in stream.index_entries if entry.size > 0)
-        if packets.corrupt or packets.count < promised:
-            whole = packets.count - packets.corrupt
-            total = f" of {promised}" if promised > whole else ""
-            raise DecodeError(path, f"the file breaks off or is damaged: {whole} whole packets{total}")
-        if packets.first_frame is None:
-            raise DecodeError(path, "its video stream holds no frame that can be decoded")
-        timed = container.format.name in _TIMED_FORMATS
-        return _finish(path, container, stream, packets, timed)
+    index, container = open_indexed(path)
+    container.close()
+    return index
+
+
+def open_indexed(path: str, threads: int = 1) -> tuple[VideoIndex, InputContainer]:
+    """As :func:`index_video`, and hand over the open container, which stands at its end.
+
+    Args:
+        path: the file.
+        threads: decoding threads of its video stream.
+
+    Raises:
+        DecodeError: as :func:`index_video`; the container is closed then.
+    """
+    container = open_container(path)
+    try:
+        return _index(container, path, threads), container
+    except BaseException:
+        container.close()
+        raise
+
+
+def _index(container: InputContainer, path: str, threads: int) -> VideoIndex:
+    stream = video_stream(container, path, threads)
+    is_matroska = container.format.name == "matroska,webm"
+    fault = matroska_fault(path) if is_matroska and not is_url(path) else None
+    if fault:
+        raise DecodeError(path, fault)
+    packets = _read_packets(container, stream, path)
+    promised = sum(1 for entry in stream.index_entries if entry.size > 0)
+    if packets.corrupt or packets.count < promised:
+        whole = packets.count - packets.corrupt
+        total = f" of {promised}" if promised > whole else ""
+        raise DecodeError(path, f"the file breaks off or is damaged: {whole} whole packets{total}")
+    if packets.first_frame is None:
+        raise DecodeError(path, "its video stream holds no frame that can be decoded")
+    if not packets.times:
+        raise DecodeError(path, "its video stream shows no frame")
+    return _finish(path, container, stream, packets)
 
 
 def _read_packets(container: InputContainer, stream: VideoStream, path: str) -> _Packets:
@@ -142,6 +157,8 @@ def _read_packets(container: InputContainer, stream: VideoStream, path: str) -> 
                 found.first_frame = next(iter(packet.decode()), None)
             if not packet.size:
                 continue
+            if not found.count:
+                found.start, found.start_stamps = packet_mark(packet), (packet.pts, packet.dts)
             # Bit 4 of a VP8 frame is show_frame (RFC 6386, section 9.1); other codecs show one frame for each packet.
             hidden = hides_frames and not bytes(packet)[0] & 0x10
             if not (packet.is_discard or hidden):
@@ -151,21 +168,21 @@ def _read_packets(container: InputContainer, stream: VideoStream, path: str) -> 
             found.count += 1
             found.corrupt += packet.is_corrupt
     except (av.error.FFmpegError, OSError) as error:
-        raise DecodeError(path, f"the file cannot be read after packet {found.count}: {error.strerror}") from None
+        raise DecodeError(path, f"the file cannot be read after packet {found.count}: {reading_fault(error)}") from None
     return found
 
 
-def _finish(path: str, container: InputContainer, stream: VideoStream, packets: _Packets, timed: bool) -> VideoIndex:
-    frame = packets.first_frame
+def _finish(path: str, container: InputContainer, stream: VideoStream, packets: _Packets) -> VideoIndex:
+    frame, kind = packets.first_frame, container.format.name
     times: list[int] = []
-    if timed and None not in packets.times and len(set(packets.times)) == len(packets.times):
+    if kind in _TIMED_FORMATS and None not in packets.times and len(set(packets.times)) == len(packets.times):
         times = sorted(packets.times)
     keys = sorted(packets.keys) if times else []
-    if not packets.times:
-        raise DecodeError(path, "its video stream shows no frame")
+    stamps = [stamp for stamp in packets.start_stamps if stamp is not None]
     quarters = frame.rotation / 90
     return VideoIndex(
         path=path,
+        container=kind,
         stream=stream.index,
         is_best=container.streams.best("video") is stream,
         packets=packets.count,
@@ -174,6 +191,9 @@ def _finish(path: str, container: InputContainer, stream: VideoStream, packets: 
         # As decord and most players: a matrix that is no quarter turn is left alone.
         rotation=int(quarters) % 4 if quarters.is_integer() else 0,
         stored_size=(frame.height, frame.width),
+        pixel_format=frame.format.name,
+        start=packets.start,
+        start_time=min(stamps) if stamps and kind in _REWINDABLE_FORMATS else None,
         times=times,
         keys=[key for key, _ in keys],
         key_packets=[number for _, number in keys],

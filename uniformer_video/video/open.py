@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from uniformer_video.runtime.errors import UserError
-from uniformer_video.video.decord import DecordReader
+from uniformer_video.runtime.logging import get_logger
+from uniformer_video.video.decord import DecordReader, UnsupportedByDecord
 from uniformer_video.video.pyav import PyAVReader
 from uniformer_video.video.reader import VideoReader
 
 BACKENDS: dict[str, Callable[..., VideoReader]] = {"pyav": PyAVReader, "decord": DecordReader}
 """The readers by name. decord itself is imported when its reader is first made."""
 
+_LOGGER = get_logger(__name__)
+# Kinds of files of which this process has said that another reader takes them.
+_TOLD: set[str] = set()
+
 
 def open_video(path: str, backend: str = "pyav", threads: int = 1) -> VideoReader:
     """Open a video file.
+
+    What decord cannot read as PyAV does (see :class:`~uniformer_video.video.decord.UnsupportedByDecord`) is read with
+    PyAV, so that the choice of backend decides about speed, never about frames; the log says so once for each kind of
+    file.
 
     Args:
         path: the file.
@@ -28,4 +37,10 @@ def open_video(path: str, backend: str = "pyav", threads: int = 1) -> VideoReade
     reader = BACKENDS.get(backend)
     if reader is None:
         raise UserError(f"unknown video backend {backend!r}; known: {', '.join(sorted(BACKENDS))}")
-    return reader(path, threads=threads)
+    try:
+        return reader(path, threads=threads)
+    except UnsupportedByDecord as error:
+        if error.kind not in _TOLD:
+            _TOLD.add(error.kind)
+            _LOGGER.warning("decord cannot read %s (%s); such files are read with pyav", error.path, error.cause)
+    return PyAVReader(path, threads=threads)

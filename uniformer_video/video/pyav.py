@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
 
-from uniformer_video.video.index import VideoIndex, index_video, open_container, video_stream
+from uniformer_video.video.container import open_container, reading_fault, video_stream
+from uniformer_video.video.index import PacketMark, open_indexed, packet_mark
 from uniformer_video.video.reader import DecodeError, ReaderBase
 
 # A seek costs about as much as decoding a few frames (it empties the decoder), so a smaller saving is not worth one.
@@ -36,6 +38,10 @@ class PyAVReader(ReaderBase):
     RGB conversion is swscale's fast path without accurate rounding, which is what decord 0.6 does: the pixels are the
     same to the bit for 8-bit 4:2:0 video of even height.
 
+    An mp4, mov, mkv, webm or avi is opened once: what the index pass has opened is kept, and taken back to its start
+    by a seek, whose first packet must be the file's first. Where it is not, where decoding from there fails, and in
+    other containers (MPEG streams, whose seeks guess), the file is opened anew for a pass from the start.
+
     Args:
         path: the file.
         threads: decoding threads. 1 is right in a data loader with several workers.
@@ -47,12 +53,14 @@ class PyAVReader(ReaderBase):
     def __init__(self, path: str, threads: int = 1) -> None:
         self.path = str(path)
         self._threads = threads
-        self._index: VideoIndex = index_video(self.path)
+        self._container: av.container.InputContainer | None
+        self._index, self._container = open_indexed(self.path, threads)
         self.num_frames, self.fps, self.size = self._index.num_frames, self._index.fps, self._index.size
         self._timed = bool(self._index.times)
         self._number = {time: number for number, time in enumerate(self._index.times)}
         self._reformatter = VideoReformatter()
-        self._container: av.container.InputContainer | None = None
+        if self._index.start_time is None:
+            self._release()
 
     def close(self) -> None:
         """Release the file. May be called twice."""
@@ -79,12 +87,14 @@ class PyAVReader(ReaderBase):
 
     def _decode(self, wanted: list[int], keep: Callable[[int, VideoFrame], None]) -> None:
         for key, run in self._runs(wanted):
+            was_sought = key >= 0 or self._can_rewind()
             try:
                 self._pass(run, key, keep)
             except _PassError as error:
-                if key < 0:
+                self._release()
+                if not was_sought:
                     raise DecodeError(self.path, str(error)) from None
-                try:  # The container's key frame may be none (a seek into open material): from the start, then.
+                try:  # The container's key frame may be none (a seek into open material): opened anew, from the start.
                     self._pass(run, -1, keep)
                 except _PassError as again:
                     raise DecodeError(self.path, str(again)) from None
@@ -158,31 +168,37 @@ class PyAVReader(ReaderBase):
 
     def _decoded(self, key: int) -> Iterator[VideoFrame | str]:
         """Yield the decoded frames from key frame ``key`` on; the text of an error in place of a frame that failed."""
-        container, stream = self._at(key)
         try:
+            container, stream, mark = self._at(key)
             for number, packet in enumerate(container.demux(stream)):
-                if number == 0 and key >= 0 and packet.pts != self._index.keys[key]:
-                    raise _PassError("the seek did not reach its key frame")
+                if number == 0 and packet_mark(packet)[: len(mark)] != mark:
+                    raise _PassError("the seek did not reach its packet")
                 try:
                     yield from packet.decode()
                 except av.error.InvalidDataError:
                     yield "its data is damaged"
         except (av.error.FFmpegError, OSError) as error:
-            raise _PassError(f"reading failed: {error.strerror}") from None
+            raise _PassError(f"reading failed: {reading_fault(error)}") from None
 
-    def _at(self, key: int) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
-        """Return the container placed before key frame ``key``, or at its start."""
-        # Not every container can seek to its start, and those that can may land after leading packets: open it anew.
-        if key < 0:
+    def _can_rewind(self) -> bool:
+        return self._container is not None and self._index.start_time is not None
+
+    def _at(self, key: int) -> tuple[av.container.InputContainer, VideoStream, PacketMark]:
+        """Return the container placed before key frame ``key``, or at its start; how the first packet's mark begins."""
+        if key < 0 and not self._can_rewind():
             self._release()
+        was_open = self._container is not None
         if self._container is None:
             self._container = open_container(self.path)
-            stream = video_stream(self._container, self.path)
-            stream.codec_context.thread_count = self._threads
+            video_stream(self._container, self.path, self._threads)
         stream = self._container.streams[self._index.stream]
         if key >= 0:
             self._container.seek(self._index.keys[key], stream=stream)
-        return self._container, stream
+            return self._container, stream, (self._index.keys[key],)
+        if was_open:
+            self._container.seek(self._index.start_time, stream=stream)
+            return self._container, stream, self._index.start
+        return self._container, stream, ()
 
     def _release(self) -> None:
         if self._container is not None:
