@@ -74,7 +74,9 @@ def test_content_is_all_that_a_checkpoint_holds(tmp_path):
     got = read_content(saved(content, tmp_path / "a.pyth"))
     assert got["model_state"].pop("a").tolist() == [1, 1]
     assert got == {**content, "model_state": {}}
-    assert error_of(read_content, tmp_path / "b.pyth").endswith("/b.pyth' cannot be read (No such file or directory)")
+    assert error_of(read_content, tmp_path / "b.pyth").endswith(
+        "/b.pyth' cannot be read (No such file or directory); check the path"
+    )
 
 
 def test_path_objects_are_paths(tmp_path):
@@ -84,8 +86,10 @@ def test_path_objects_are_paths(tmp_path):
 
 def test_no_such_file_and_a_folder(tmp_path):
     message = error_of(read_weights, tmp_path / "none.pyth")
-    assert message == f"weight file '{tmp_path}/none.pyth' cannot be read (No such file or directory)"
-    assert error_of(read_weights, tmp_path) == f"weight file '{tmp_path}' cannot be read (Is a directory)"
+    assert message == f"weight file '{tmp_path}/none.pyth' cannot be read (No such file or directory); check the path"
+    assert (
+        error_of(read_weights, tmp_path) == f"weight file '{tmp_path}' cannot be read (Is a directory); check the path"
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,12 +106,17 @@ def test_no_such_file_and_a_folder(tmp_path):
 def test_text(tmp_path, content, begins):
     (tmp_path / "a.pyth").write_bytes(content)
     message = error_of(read_weights, tmp_path / "a.pyth")
-    assert message == f"weight file '{tmp_path}/a.pyth' is text, not a PyTorch file (it begins {begins})"
+    assert (
+        message == f"weight file '{tmp_path}/a.pyth' is text, not a PyTorch file (it begins {begins}); fetch it again"
+    )
 
 
 def test_empty_file(tmp_path):
     (tmp_path / "a.pyth").touch()
-    assert error_of(read_weights, tmp_path / "a.pyth") == f"weight file '{tmp_path}/a.pyth' is empty"
+    assert (
+        error_of(read_weights, tmp_path / "a.pyth")
+        == f"weight file '{tmp_path}/a.pyth' is empty; fetch or write it again"
+    )
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -134,7 +143,7 @@ def test_a_reading_error_of_the_system_is_told_as_such(tmp_path, monkeypatch):
 
     path = saved({"a": torch.ones(4)}, tmp_path / "a.pyth")
     monkeypatch.setattr(torch, "load", broken)
-    assert error_of(read_weights, path) == f"weight file '{path}' cannot be read (Input/output error)"
+    assert error_of(read_weights, path) == f"weight file '{path}' cannot be read (Input/output error); check the path"
 
 
 def test_damaged_in_the_middle(tmp_path):

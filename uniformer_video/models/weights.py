@@ -103,7 +103,7 @@ def read_content(path: str | os.PathLike[str]) -> object:
             return _load(file, start, where)
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
-        raise WeightError(f"{where} cannot be read ({reason})") from None
+        raise WeightError(f"{where} cannot be read ({reason}); check the path") from None
 
 
 def _named(path: str | os.PathLike[str]) -> str:
@@ -115,7 +115,7 @@ def _load(file: IO[bytes], start: bytes, where: str) -> object:
         raise WeightError(f"{where} is empty; fetch or write it again")
     if _is_text(start):
         first = start.decode("utf-8", "replace").strip().split("\n")[0][:40]
-        raise WeightError(f"{where} is text, not a PyTorch file (it begins {first!r})")
+        raise WeightError(f"{where} is text, not a PyTorch file (it begins {first!r}); fetch it again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols: whatever matters ends as an exception
