@@ -37,8 +37,8 @@ def test_how_many_gpus_are_used(gpus, there, asked, used):
 @pytest.mark.parametrize(
     ("there", "message"),
     [
-        (0, "NUM_GPUS is 99, but this machine has 0; set NUM_GPUS 0 for the CPU"),
-        (4, "NUM_GPUS is 99, but this machine has 4; set NUM_GPUS 4 or fewer (0: the CPU)"),
+        (0, "NUM_GPUS is 99, but this machine has 0 GPUs; set NUM_GPUS 0 for the CPU"),
+        (4, "NUM_GPUS is 99, but this machine has 4 GPUs; set NUM_GPUS 4 or fewer (0: the CPU)"),
     ],
 )
 def test_more_gpus_than_there_are(gpus, there, message):

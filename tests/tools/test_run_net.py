@@ -221,7 +221,9 @@ def test_a_setting_without_a_value(mistake):
 
 def test_more_gpus_than_there_are(mistake):
     there = torch.cuda.device_count()
-    assert mistake("NUM_GPUS", 99).startswith(f"NUM_GPUS is 99, but this machine has {there}; set NUM_GPUS {there}")
+    assert mistake("NUM_GPUS", 99).startswith(
+        f"NUM_GPUS is 99, but this machine has {there} GPUs; set NUM_GPUS {there}"
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

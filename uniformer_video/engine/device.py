@@ -24,7 +24,7 @@ def resolve_gpus(cfg: CfgNode) -> int:
     gpus = there if cfg.NUM_GPUS < 0 else cfg.NUM_GPUS
     if gpus > there:
         raise ConfigError(
-            f"NUM_GPUS is {gpus}, but this machine has {there}; set NUM_GPUS {there}"
+            f"NUM_GPUS is {gpus}, but this machine has {there} GPUs; set NUM_GPUS {there}"
             + (" for the CPU" if there == 0 else " or fewer (0: the CPU)")
         )
     if gpus == 0 and cfg.TRAIN.MIXED_PRECISION == "fp16":
