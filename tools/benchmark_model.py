@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from uniformer_video.config import load_config
 from uniformer_video.engine.device import hardware_name
-from uniformer_video.models import build_model
+from uniformer_video.models.build import build_model, uniformer_arguments_from_config
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.runtime.seed import torch_generator
 
@@ -126,22 +126,9 @@ class ModelBench:
 
 
 def plain_model(cfg: CfgNode) -> PlainUniformer:
-    """Return the plain network of a configuration."""
-    section = cfg.UNIFORMER
-    return PlainUniformer(
-        num_classes=cfg.MODEL.NUM_CLASSES,
-        depths=section.DEPTH,
-        widths=section.EMBED_DIM,
-        head_dim=section.HEAD_DIM,
-        mlp_ratio=section.MLP_RATIO,
-        local_kernel=section.LOCAL_KERNEL,
-        split=section.SPLIT,
-        std=section.STD,
-        qkv_bias=section.QKV_BIAS,
-        qk_scale=section.QKV_SCALE,
-        drop_path_rate=section.DROP_DEPTH_RATE,
-        checkpoint_blocks=cfg.MODEL.CHECKPOINT_NUM if cfg.MODEL.USE_CHECKPOINT else (0, 0, 0, 0),
-    )
+    """Return the plain network of a configuration without dropout."""
+    dropouts = ("dropout", "attention_dropout", "head_dropout")
+    return PlainUniformer(**{k: v for k, v in uniformer_arguments_from_config(cfg).items() if k not in dropouts})
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

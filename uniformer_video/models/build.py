@@ -27,6 +27,28 @@ def build_model(cfg: Any) -> nn.Module:
     return MODELS.get(cfg.MODEL.MODEL_NAME, "MODEL.MODEL_NAME")(cfg)
 
 
+def uniformer_arguments_from_config(cfg: Any) -> dict[str, Any]:
+    """Return the keyword arguments of :class:`Uniformer` that the sections MODEL and UNIFORMER name."""
+    section = cfg.UNIFORMER
+    return {
+        "num_classes": cfg.MODEL.NUM_CLASSES,
+        "depths": section.DEPTH,
+        "widths": section.EMBED_DIM,
+        "head_dim": section.HEAD_DIM,
+        "mlp_ratio": section.MLP_RATIO,
+        "local_kernel": section.LOCAL_KERNEL,
+        "split": section.SPLIT,
+        "std": section.STD,
+        "qkv_bias": section.QKV_BIAS,
+        "qk_scale": section.QKV_SCALE,
+        "dropout": section.DROPOUT_RATE,
+        "attention_dropout": section.ATTENTION_DROPOUT_RATE,
+        "drop_path_rate": section.DROP_DEPTH_RATE,
+        "head_dropout": cfg.MODEL.DROPOUT_RATE,
+        "checkpoint_blocks": cfg.MODEL.CHECKPOINT_NUM if cfg.MODEL.USE_CHECKPOINT else (0, 0, 0, 0),
+    }
+
+
 @MODELS.register("Uniformer")
 def uniformer_from_config(cfg: Any) -> Uniformer:
     """Return a :class:`Uniformer` from the sections MODEL and UNIFORMER.
@@ -34,25 +56,7 @@ def uniformer_from_config(cfg: Any) -> Uniformer:
     Raises:
         ConfigError: for settings that make no network.
     """
-    section = cfg.UNIFORMER
-    checkpoint_blocks = cfg.MODEL.CHECKPOINT_NUM if cfg.MODEL.USE_CHECKPOINT else (0, 0, 0, 0)
     try:
-        return Uniformer(
-            num_classes=cfg.MODEL.NUM_CLASSES,
-            depths=section.DEPTH,
-            widths=section.EMBED_DIM,
-            head_dim=section.HEAD_DIM,
-            mlp_ratio=section.MLP_RATIO,
-            local_kernel=section.LOCAL_KERNEL,
-            split=section.SPLIT,
-            std=section.STD,
-            qkv_bias=section.QKV_BIAS,
-            qk_scale=section.QKV_SCALE,
-            dropout=section.DROPOUT_RATE,
-            attention_dropout=section.ATTENTION_DROPOUT_RATE,
-            drop_path_rate=section.DROP_DEPTH_RATE,
-            head_dropout=cfg.MODEL.DROPOUT_RATE,
-            checkpoint_blocks=checkpoint_blocks,
-        )
+        return Uniformer(**uniformer_arguments_from_config(cfg))
     except ValueError as error:
         raise ConfigError(f"sections MODEL and UNIFORMER make no network: {error}") from None
