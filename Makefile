@@ -10,7 +10,7 @@ REFERENCE ?= ../shared
 .PHONY: demo test test-slow test-reference lint format docs bench clean help
 
 help:
-	@echo "make demo       set up, generate videos, train, test, draw (about 6 minutes on 2 cores)"
+	@echo "make demo       set up, generate videos, train, test, draw (about 5 minutes on 2 cores)"
 	@echo "make test       set up and run the tests"
 	@echo "make test-slow  the tests marked slow"
 	@echo "make lint       check style; make format mends it"

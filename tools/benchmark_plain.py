@@ -109,6 +109,7 @@ class _Global(nn.Module):
         self.mlp = _Mlp(nn.Linear(width, hidden), nn.Linear(hidden, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, T, H, W) to the same shape, transposed to tokens and back as the existing toolkits do."""
         x = x + self.pos_embed(x)
         batch, width, time, height, columns = x.shape
         tokens = x.flatten(2).transpose(1, 2)

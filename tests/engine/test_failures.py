@@ -98,3 +98,19 @@ def test_the_main_process_speaks_for_all(tmp_path, log, monkeypatch, main):
     expected = ["WARNING: unreadable train video d: mine", "WARNING: unreadable train video z: other"]
     assert log == (expected if main else [])
     assert path.exists() == main
+
+
+def test_a_write_that_fails_leaves_the_rows_before_it(tmp_path, monkeypatch):
+    path = tmp_path / "unreadable.csv"
+    failures = FailureLog(path, "train")
+    failures.add([Failure(0, "a.mp4", "empty")])
+    before = path.read_bytes()
+
+    def full_disk(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        failures.add([Failure(1, "b.mp4", "text")])
+    assert path.read_bytes() == before == b"split,path,cause\ntrain,a.mp4,empty\n"
+    assert list(tmp_path.iterdir()) == [path]

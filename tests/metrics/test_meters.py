@@ -22,7 +22,6 @@ def test_window_holds_the_last_values(series, size):
         meter.add(value)
     window = series[-size:]
     assert len(meter) == len(window)
-    assert meter.last == series[-1]
     assert meter.median == statistics.median(window)
     assert meter.mean == pytest.approx(sum(window) / len(window), rel=1e-9, abs=1e-6)
 
@@ -31,9 +30,9 @@ def test_window_before_the_first_value_and_after_a_reset():
     meter = WindowMeter(3)
     for _ in range(2):
         assert len(meter) == 0
-        assert all(math.isnan(value) for value in (meter.median, meter.mean, meter.last))
+        assert all(math.isnan(value) for value in (meter.median, meter.mean))
         meter.add(4.0)
-        assert (meter.median, meter.mean, meter.last) == (4.0, 4.0, 4.0)
+        assert (meter.median, meter.mean) == (4.0, 4.0)
         meter.reset()
 
 
@@ -43,7 +42,6 @@ def test_window_does_not_hide_nan():
         meter.add(value)
     assert math.isnan(meter.median)
     assert math.isnan(meter.mean)
-    assert meter.last == 2.0
 
 
 def test_window_needs_a_size():

@@ -45,14 +45,6 @@ def test_no_samples_at_all():
     assert report.counts.tolist() == report.correct.tolist() == [0, 0, 0]
     assert report.accuracy.isnan().all()
     assert math.isnan(report.mean_class_accuracy)
-    assert report.worst(3) == []
-
-
-def test_worst_classes_first_without_the_unseen():
-    labels = torch.tensor([0, 0, 1, 1, 2, 4])
-    report = per_class_accuracy(scores_for([0, 0, 1, 0, 0, 0], 5), labels, 5)
-    assert report.worst(2) == [2, 4]  # both 0 %, in class order
-    assert report.worst(10) == [2, 4, 1, 0]
 
 
 def test_another_number_of_classes_is_a_defect():

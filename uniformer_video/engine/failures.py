@@ -9,6 +9,7 @@ from pathlib import Path
 from uniformer_video.datasets.dataset import Failure
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.logging import get_logger
+from uniformer_video.runtime.paths import atomic_write
 
 logger = get_logger(__name__)
 
@@ -25,7 +26,6 @@ class FailureLog:
         self.path = path
         self.split = split
         self.by_record: dict[int, Failure] = {}
-        self._written: set[tuple[str, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self.by_record)
@@ -48,15 +48,15 @@ class FailureLog:
                 self._write(self.path, failure)
 
     def _write(self, path: Path, failure: Failure) -> None:
-        new = not path.exists()
-        if self._written is None:
-            # What the run wrote before it was stopped and resumed. The cause may name another frame each time.
-            with open(path, "a+", encoding="utf-8", newline="") as file:
-                file.seek(0)
-                self._written = {tuple(row[:2]) for row in csv.reader(file)}
-        if (self.split, failure.path) in self._written:
+        # Read anew each time: the file holds what other splits, and the run before it was resumed, have found.
+        rows = []
+        if path.exists():
+            with open(path, encoding="utf-8", newline="") as file:
+                rows = list(csv.reader(file))
+        # The cause may name another frame each time a video is met.
+        if [self.split, failure.path] in [row[:2] for row in rows]:
             return
-        self._written.add((self.split, failure.path))
-        row = (self.split, failure.path, failure.cause)
-        with open(path, "a", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([("split", "path", "cause"), row] if new else [row])
+        with atomic_write(path) as file:
+            written = csv.writer(file, lineterminator="\n")
+            written.writerows(rows or [["split", "path", "cause"]])
+            written.writerow([self.split, failure.path, failure.cause])

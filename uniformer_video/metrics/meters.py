@@ -41,11 +41,6 @@ class WindowMeter:
         """The mean of the window."""
         return math.fsum(self._values) / len(self._values) if self._values else math.nan
 
-    @property
-    def last(self) -> float:
-        """The newest value."""
-        return self._values[-1] if self._values else math.nan
-
 
 class AverageMeter:
     """The weighted mean of everything added, for figures of a whole epoch."""

@@ -25,11 +25,6 @@ class PerClassReport:
     accuracy: torch.Tensor
     mean_class_accuracy: float
 
-    def worst(self, limit: int) -> list[int]:
-        """Return up to ``limit`` class numbers that have samples, lowest accuracy first, then lowest number."""
-        seen = [k for k, count in enumerate(self.counts.tolist()) if count]
-        return sorted(seen, key=lambda k: (float(self.accuracy[k]), k))[:limit]
-
 
 def per_class_accuracy(scores: torch.Tensor, labels: torch.Tensor, num_classes: int) -> PerClassReport:
     """Return the top-1 results of each class. Equal scores and NaN as in :func:`~.topk.topk_correct`.
