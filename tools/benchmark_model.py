@@ -42,7 +42,7 @@ class ModelBench:
         for section, key in (
             ("UNIFORMER", "DROPOUT_RATE"),
             ("UNIFORMER", "ATTENTION_DROPOUT_RATE"),
-            ("MODEL", "DROPOUT_RATE"),
+            ("UNIFORMER", "HEAD_DROPOUT_RATE"),
         ):
             if cfg[section][key]:
                 raise UserError(f"dropout makes the two sides' gradients differ; set {section}.{key} 0")

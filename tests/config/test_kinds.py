@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uniformer_video.config.kinds import Bool, Choice, Int, Key, List, Maybe, Number, OrWord, Text
+from uniformer_video.config.kinds import Bool, Choice, Either, Int, Key, List, Maybe, Number, OrWord, Text
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.dates(),
@@ -30,6 +30,8 @@ KINDS = [
     List(Number(0, 1)),
     Maybe(Number(0)),
     OrWord("auto", Int(0)),
+    Either(Bool(), List(Bool(), 2)),
+    Either(Number(0), List(Number(0), 4)),
 ]
 
 
@@ -244,6 +246,22 @@ class TestOrWord:
         for value in (-1, "automatic", None, True, ""):
             with pytest.raises(ValueError):
                 OrWord("auto", Int(0)).parse(value)
+
+
+class TestEither:
+    RATIO = Either(Number(0.5), List(Number(0.5), 2))
+
+    @pytest.mark.parametrize(("value", "parsed"), [(4, 4.0), ("3", 3.0), ([1, "2"], [1.0, 2.0]), ((1, 1), [1.0, 1.0])])
+    def test_one_or_the_other(self, value, parsed):
+        assert self.RATIO.parse(value) == parsed
+
+    @pytest.mark.parametrize("value", [0, 10**400, [1], [1, 0], [1, 1, 1], "x", None, True, [10**400, 1]])
+    def test_neither(self, value):
+        with pytest.raises((ValueError, OverflowError)):
+            self.RATIO.parse(value)
+
+    def test_in_words(self):
+        assert self.RATIO.describe() == "number >= 0.5, or list of 2, each a number >= 0.5"
 
 
 def test_a_key_has_no_unit_unless_told():

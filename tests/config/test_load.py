@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uniformer_video.config import KEYS, changes, differences, dump, get_cfg, get_value, load_config
-from uniformer_video.config.kinds import Bool, Choice, Int, List, Maybe, Number, OrWord, Text
+from uniformer_video.config.kinds import Bool, Choice, Either, Int, List, Maybe, Number, OrWord, Text
 from uniformer_video.config.load import Change
 from uniformer_video.runtime.errors import ConfigError
 
@@ -517,6 +517,8 @@ def values_of(kind) -> st.SearchStrategy:
         return st.lists(values_of(kind.inner), **length)
     if isinstance(kind, Maybe):
         return st.none() | values_of(kind.inner)
+    if isinstance(kind, Either):
+        return values_of(kind.first) | values_of(kind.second)
     assert isinstance(kind, OrWord)
     return st.just(kind.word) | values_of(kind.inner)
 

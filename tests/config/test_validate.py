@@ -84,6 +84,11 @@ REFUSED = [
         "UNIFORMER.DEPTH has no block in any stage; the small network has [3, 4, 8, 3]",
     ),
     (
+        {"UNIFORMER__AUX_HEAD": True},
+        "UNIFORMER.AUX_HEAD is True, but that head is trained by token labelling, which needs a label for each token; "
+        "set UNIFORMER.AUX_HEAD False or TRAIN.ENABLE False",
+    ),
+    (
         {"MODEL__USE_CHECKPOINT": True},
         "MODEL.USE_CHECKPOINT is True, but MODEL.CHECKPOINT_NUM [0, 0, 0, 0] recomputes no block; "
         "set for example MODEL.CHECKPOINT_NUM [3, 4, 8, 3]",

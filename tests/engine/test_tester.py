@@ -171,7 +171,7 @@ def test_half_precision_is_close(tested):
 
 def test_the_network_is_in_evaluation_mode(tested):
     base = tested()[1].scores
-    assert np.array_equal(tested("UNIFORMER.DROP_DEPTH_RATE", 0.9, "MODEL.DROPOUT_RATE", 0.9)[1].scores, base)
+    assert np.array_equal(tested("UNIFORMER.DROP_DEPTH_RATE", 0.9, "UNIFORMER.HEAD_DROPOUT_RATE", 0.9)[1].scores, base)
 
 
 def test_the_weights_of_a_checkpoint_are_named(toy_set, tmp_path, tested):

@@ -118,8 +118,8 @@ def test_a_configuration_file(tmp_path, capsys):
             "dropout makes the two sides' gradients differ; set UNIFORMER.DROPOUT_RATE 0",
         ),
         (
-            ["model", *TINY, "MODEL.DROPOUT_RATE", "0.1"],
-            "dropout makes the two sides' gradients differ; set MODEL.DROPOUT_RATE 0",
+            ["model", *TINY, "UNIFORMER.HEAD_DROPOUT_RATE", "0.1"],
+            "dropout makes the two sides' gradients differ; set UNIFORMER.HEAD_DROPOUT_RATE 0",
         ),
     ],
 )

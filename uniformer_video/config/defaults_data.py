@@ -17,6 +17,17 @@ DATA_KEYS = (
         Text(),
         "What stands between path and label in a list. The last one on a line counts, so paths may contain it.",
     ),
+    Key(
+        "DATA.LABEL_SET",
+        "",
+        Text(),
+        "Names of the classes where the folder of the lists has no classes.json or classes.txt: kinetics400, "
+        "kinetics600, ssv1, ssv2, ucf101 or hmdb51 in the published order, with `:alphabetical` behind it in the order "
+        "of the alphabet. Empty: told from the folders of the videos, where they are named after known classes.",
+    ),
+    Key(
+        "DATA.INPUT_CHANNEL_NUM", [3], List(Choice((3,)), 1), "Channels of a frame, as published files name them: RGB."
+    ),
     Key("DATA.NUM_FRAMES", 8, Int(1), "Frames in a clip, as the network sees it.", "frames"),
     Key("DATA.SAMPLING_RATE", 8, Int(1), "Distance between two frames of a clip in the video.", "source frames"),
     Key(
@@ -105,6 +116,12 @@ AUG_KEYS = (
         "What fills an erased box: normal noise for each pixel, one normal colour, or zeros (the mean colour).",
     ),
     Key("AUG.RE_COUNT", 1, Int(1), "Most boxes erased in a clip.", "boxes"),
+    Key(
+        "AUG.RE_SPLIT",
+        False,
+        Choice((False,)),
+        "Read so that published files load: no part of a batch is kept free of random erasing.",
+    ),
 )
 
 MIXUP_KEYS = (

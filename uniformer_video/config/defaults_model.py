@@ -1,16 +1,31 @@
 """Keys of the network and the optimisation: MODEL, UNIFORMER, BN, SOLVER."""
 
-from uniformer_video.config.kinds import Bool, Choice, Int, Key, List, Maybe, Number, Text
+from uniformer_video.config.kinds import Bool, Choice, Either, Int, Key, List, Maybe, Number, Text
 
 MODEL_KEYS = (
-    Key("MODEL.MODEL_NAME", "Uniformer", Text(), "Network, by its name in the model registry."),
+    Key(
+        "MODEL.MODEL_NAME",
+        "Uniformer",
+        Text(),
+        "Network, by its name in the model registry: Uniformer; Uniformer_light, the hourglass network (also by its "
+        "published name Uniformer_light_fp32); Uniformer_light_ls_fp32, the same with layer scale.",
+    ),
+    Key("MODEL.ARCH", "uniformer", Choice(("uniformer",)), "Family of the network, as published files name it."),
     Key("MODEL.NUM_CLASSES", 400, Int(1), "Outputs of the head; labels run from 0 to this less one.", "classes"),
-    Key("MODEL.DROPOUT_RATE", 0.0, Number(0, 0.999), "Dropout in front of the head.", "probability"),
+    Key(
+        "MODEL.DROPOUT_RATE",
+        0.0,
+        Number(0, 0.999),
+        "Read so that published files load, and without effect: the published networks never used it, although "
+        "their files set 0.5. Dropout in front of the head is UNIFORMER.HEAD_DROPOUT_RATE.",
+        "probability",
+    ),
     Key(
         "MODEL.LOSS_FUNC",
         "soft_cross_entropy",
         Choice(("soft_cross_entropy", "cross_entropy")),
-        "Training loss: against smoothed or mixed label weights, or against plain labels.",
+        "Training loss: against smoothed or mixed label weights, or against plain labels. A network with a second head "
+        "(Uniformer_light) is trained with the mean of the losses of both.",
     ),
     Key(
         "MODEL.USE_CHECKPOINT",
@@ -27,11 +42,34 @@ MODEL_KEYS = (
     ),
 )
 
+_SHARES = Maybe(List(List(Number(0, 1)), 4))
+
 UNIFORMER_KEYS = (
+    Key(
+        "UNIFORMER.PRETRAIN_NAME",
+        "",
+        Text(),
+        "Weights to start training from, by their name in the zoo (`python tools/zoo.py list`), a path or a URL. 2D "
+        "weights are inflated as TRAIN.CHECKPOINT_INFLATE says, spread over time where it says nothing. Empty, or with "
+        "TRAIN.CHECKPOINT_FILE_PATH set: not used.",
+    ),
+    Key(
+        "UNIFORMER.WEIGHTS_DIR",
+        "",
+        Text(),
+        "Folder where weights are looked for by name before they are downloaded. Empty: the environment variable "
+        "UNIFORMER_WEIGHTS, if it is set.",
+    ),
     Key("UNIFORMER.EMBED_DIM", [64, 128, 320, 512], List(Int(1), 4), "Channels of the four stages.", "channels"),
     Key("UNIFORMER.DEPTH", [3, 4, 8, 3], List(Int(0), 4), "Blocks of the four stages.", "blocks"),
     Key("UNIFORMER.HEAD_DIM", 64, Int(1), "Channels of one attention head (stages 3 and 4).", "channels"),
-    Key("UNIFORMER.MLP_RATIO", 4.0, Number(0.01), "Hidden channels of an MLP over its input channels.", "ratio"),
+    Key(
+        "UNIFORMER.MLP_RATIO",
+        4.0,
+        Either(Number(0.01), List(Number(0.01), 4)),
+        "Hidden channels of an MLP over its input channels: one number, or one for each stage.",
+        "ratio",
+    ),
     Key(
         "UNIFORMER.LOCAL_KERNEL",
         [3, 5, 5],
@@ -52,6 +90,46 @@ UNIFORMER_KEYS = (
         Bool(),
         "Overlapping temporal kernels (3, 2, 2) in the three downsampling convolutions after the stem.",
     ),
+    Key(
+        "UNIFORMER.CONV_STEM",
+        False,
+        Bool(),
+        "Overlapping 3x3 convolutions with batch norm at the head of the stages, two in the first, as in small-plus.",
+    ),
+    Key(
+        "UNIFORMER.LAYER_SCALE",
+        False,
+        Either(Bool(), List(Bool(), 4)),
+        "A learned factor for each channel on both branches of a block: in all stages, or one word for each stage.",
+    ),
+    Key("UNIFORMER.INIT_VALUE", 1e-6, Number(), "Start value of layer scale. Published recipes that use it: 0.1."),
+    Key(
+        "UNIFORMER.IMAGE",
+        False,
+        Bool(),
+        "Every temporal extent is 1, which makes it the image network (DATA.NUM_FRAMES 1).",
+    ),
+    Key(
+        "UNIFORMER.AUX_HEAD",
+        False,
+        Bool(),
+        "The second head of image networks trained with token labelling (image large), used in testing alone.",
+    ),
+    Key(
+        "UNIFORMER.PRUNE_RATIO",
+        None,
+        _SHARES,
+        "Uniformer_light: for each stage a list with the share of patch tokens that each block keeps, 1 for all; for "
+        "stages 1 and 2 it is empty. null: 1 for the first block of stage 3, 0.5 for the others.",
+        "share of the tokens",
+    ),
+    Key(
+        "UNIFORMER.TRADE_OFF",
+        None,
+        _SHARES,
+        "Uniformer_light: for each block the weight of its fresh token scores against the running ones, in the form of "
+        "UNIFORMER.PRUNE_RATIO. null: as for UNIFORMER.PRUNE_RATIO.",
+    ),
     Key("UNIFORMER.QKV_BIAS", True, Bool(), "Bias in the projection to queries, keys and values."),
     Key("UNIFORMER.QKV_SCALE", None, Maybe(Number(0)), "Scale of attention logits; null: HEAD_DIM ** -0.5."),
     Key(
@@ -62,6 +140,7 @@ UNIFORMER_KEYS = (
         "probability",
     ),
     Key("UNIFORMER.ATTENTION_DROPOUT_RATE", 0.0, Number(0, 0.999), "Dropout on attention weights.", "probability"),
+    Key("UNIFORMER.HEAD_DROPOUT_RATE", 0.0, Number(0, 0.999), "Dropout in front of the head.", "probability"),
     Key(
         "UNIFORMER.DROP_DEPTH_RATE",
         0.0,
@@ -88,13 +167,23 @@ SOLVER_KEYS = (
         "SOLVER.BASE_LR",
         1e-4,
         Number(0),
-        "Learning rate after warm-up. Rates go with the batch: change it in proportion to TRAIN.BATCH_SIZE.",
+        "Learning rate after warm-up, of a step of SOLVER.BASE_LR_BATCH videos where that is set. Rates go with the "
+        "batch: without SOLVER.BASE_LR_BATCH change it in proportion to TRAIN.BATCH_SIZE.",
+    ),
+    Key(
+        "SOLVER.BASE_LR_BATCH",
+        0,
+        Int(0),
+        "Videos in a step that BASE_LR was chosen for. The rate really used is BASE_LR times the videos of a step on "
+        "all machines over this number, and the log says so. 0: BASE_LR as it is.",
+        "videos",
     ),
     Key(
         "SOLVER.BASE_LR_SCALE_NUM_SHARDS",
         False,
         Bool(),
-        "Multiply BASE_LR by NUM_SHARDS, since that many machines take that many times TRAIN.BATCH_SIZE in a step.",
+        "Multiply BASE_LR by NUM_SHARDS, since that many machines take that many times TRAIN.BATCH_SIZE in a step. "
+        "SOLVER.BASE_LR_BATCH, where set, does so by itself.",
     ),
     Key(
         "SOLVER.LR_POLICY",

@@ -25,8 +25,9 @@ TRAIN_KEYS = (
         "TRAIN.CHECKPOINT_FILE_PATH",
         "",
         Text(),
-        "Weights to start from: an image or video network. A head of another size starts anew, named in the log; "
-        "anything else that does not fit stops the run. Empty: random weights.",
+        "Weights to start from: an image or video network, by path, URL or its name in the zoo. A head of other "
+        "classes starts anew, named in the log; anything else that does not fit stops the run. Empty: those of "
+        "UNIFORMER.PRETRAIN_NAME, or random weights.",
     ),
     Key(
         "TRAIN.CHECKPOINT_INFLATE",
@@ -80,8 +81,15 @@ TEST_KEYS = (
         "TEST.CHECKPOINT_FILE_PATH",
         "",
         Text(),
-        "Weights to test. Empty: the newest checkpoint in OUTPUT_DIR, else TRAIN.CHECKPOINT_FILE_PATH, else random "
-        "weights, which the log says.",
+        "Weights to test, by path, URL or their name in the zoo. Empty: the newest checkpoint in OUTPUT_DIR, else "
+        "TRAIN.CHECKPOINT_FILE_PATH, else random weights, which the log says.",
+    ),
+    Key(
+        "TEST.TEST_BEST",
+        False,
+        Bool(),
+        "Test the checkpoint of OUTPUT_DIR with the best validation, not the newest one, where "
+        "TEST.CHECKPOINT_FILE_PATH is empty.",
     ),
     Key(
         "TEST.ALLOW_MISSING",

@@ -192,6 +192,25 @@ class OrWord:
 
 
 @dataclass(frozen=True)
+class Either:
+    """``first`` or, where a value is not of that kind, ``second``."""
+
+    first: Kind
+    second: Kind
+
+    def parse(self, value: Any) -> Any:
+        """Accept what either kind accepts."""
+        try:
+            return self.first.parse(value)
+        except (ValueError, OverflowError):
+            return self.second.parse(value)
+
+    def describe(self) -> str:
+        """Return the allowed values in words."""
+        return f"{self.first.describe()}, or {self.second.describe()}"
+
+
+@dataclass(frozen=True)
 class Key:
     """One configuration key.
 

@@ -102,6 +102,15 @@ def _positions(cfg: CfgNode) -> None:
 
 
 @_check
+def _image_networks(cfg: CfgNode) -> None:
+    if cfg.UNIFORMER.AUX_HEAD and cfg.TRAIN.ENABLE:
+        raise ConfigError(
+            "UNIFORMER.AUX_HEAD is True, but that head is trained by token labelling, which needs a label for each "
+            "token; set UNIFORMER.AUX_HEAD False or TRAIN.ENABLE False"
+        )
+
+
+@_check
 def _recomputation(cfg: CfgNode) -> None:
     if not cfg.MODEL.USE_CHECKPOINT:
         return
