@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from uniformer_video.runtime.errors import ConfigError
-from uniformer_video.solver.losses import LOSSES, cross_entropy, get_loss, soft_cross_entropy
+from uniformer_video.solver.losses import LOSSES, cross_entropy, get_loss, mean_over_heads, soft_cross_entropy
 
 
 def reference(logits: np.ndarray, targets: np.ndarray) -> float:
@@ -73,6 +73,24 @@ def test_targets_of_another_shape():
         "soft_cross_entropy needs targets of the logits' shape (2, 3), got (2,); "
         "turn labels (B,) into targets with one_hot_smooth, or use cross_entropy"
     )
+
+
+def test_two_heads_count_the_same():
+    first = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]], requires_grad=True)
+    second = torch.tensor([[0.0, 3.0, 0.0], [1.0, 1.0, 5.0]], requires_grad=True)
+    labels = torch.tensor([0, 2])
+    loss = mean_over_heads(cross_entropy, (first, second), labels)
+    each = [torch.nn.functional.cross_entropy(head, labels) for head in (first, second)]
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx((each[0] + each[1]).item() / 2, rel=1e-6)
+    loss.backward()
+    for head in (first, second):
+        one_hot = torch.nn.functional.one_hot(labels, 3)
+        torch.testing.assert_close(head.grad, (head.detach().softmax(1) - one_hot) / 2 / 2)
+
+
+def test_one_head_is_the_loss_itself():
+    logits, labels = torch.tensor([[0.3, -2.0], [1.0, 0.7]]), torch.tensor([1, 0])
+    assert torch.equal(mean_over_heads(cross_entropy, logits, labels), cross_entropy(logits, labels))
 
 
 def test_losses_by_name():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from uniformer_video.config import get_cfg
 from uniformer_video.runtime.errors import ConfigError
-from uniformer_video.solver.schedule import Schedule, cosine, steps_with_relative_lrs
+from uniformer_video.solver.schedule import Schedule, base_lr_from_config, cosine, steps_with_relative_lrs
 
 REFERENCE = json.loads((Path(__file__).parent.parent / "data" / "optimizer.json").read_text())["lr_at_epoch"]
 
@@ -59,6 +59,29 @@ def test_base_rate_is_scaled_by_the_machines_only_where_asked():
     assert scaled(5) == 4e-4
     assert scaled(0) == 1e-6
     assert scaled(cfg.SOLVER.MAX_EPOCH) == pytest.approx(1e-7, rel=1e-12)
+
+
+@given(
+    batch=st.integers(1, 512), shards=st.integers(1, 16), reference=st.integers(1, 512), scale_num_shards=st.booleans()
+)
+def test_base_rate_goes_with_the_batch_really_used(batch, shards, reference, scale_num_shards):
+    cfg = get_cfg()
+    cfg.SOLVER.BASE_LR, cfg.SOLVER.BASE_LR_BATCH = 1e-4, reference
+    cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS = scale_num_shards  # already in the number of videos: no factor of its own
+    cfg.TRAIN.BATCH_SIZE, cfg.NUM_SHARDS = batch, shards
+    expected = 1e-4 * batch * shards / reference
+    assert base_lr_from_config(cfg) == pytest.approx(expected, rel=1e-12)
+    cfg.SOLVER.WARMUP_EPOCHS, cfg.SOLVER.WARMUP_START_LR, cfg.SOLVER.COSINE_END_LR = 5.0, 1e-6, 1e-7
+    schedule = Schedule.from_config(cfg)
+    assert schedule(5) == pytest.approx(expected, rel=1e-12)
+    assert schedule(0) == 1e-6
+    assert schedule(cfg.SOLVER.MAX_EPOCH) == pytest.approx(1e-7, rel=1e-9)
+
+
+def test_without_a_reference_batch_the_rate_is_left_alone():
+    cfg = get_cfg()
+    cfg.SOLVER.BASE_LR, cfg.TRAIN.BATCH_SIZE = 3e-4, 7
+    assert base_lr_from_config(cfg) == 3e-4
 
 
 def test_steps_from_a_configuration():

@@ -46,6 +46,22 @@ def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Ten
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
+
+def mean_over_heads(loss: Loss, logits: torch.Tensor | tuple[torch.Tensor, ...], targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean of ``loss`` over the heads of a network, each against the same targets.
+
+    Args:
+        loss: one of :data:`LOSSES`.
+        logits: (B, K) floating, or a tuple of them, one for each head.
+        targets: what ``loss`` takes.
+
+    Returns:
+        A float32 scalar.
+    """
+    heads = logits if isinstance(logits, tuple) else (logits,)
+    return torch.stack([loss(head, targets) for head in heads]).mean()
+
+
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "soft_cross_entropy": soft_cross_entropy}
 """The losses by their name in ``MODEL.LOSS_FUNC``."""
 

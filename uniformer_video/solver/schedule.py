@@ -53,6 +53,19 @@ POLICIES = ("cosine", "steps_with_relative_lrs")
 """The values of ``SOLVER.LR_POLICY``."""
 
 
+def base_lr_from_config(cfg: Any) -> float:
+    """Return the rate after warm-up for the batch that ``cfg`` really uses.
+
+    Rates go with the number of videos in a step (Goyal et al., "Accurate, Large Minibatch SGD", 2017). With
+    ``SOLVER.BASE_LR_BATCH`` the factor on ``SOLVER.BASE_LR`` is TRAIN.BATCH_SIZE * NUM_SHARDS over that number;
+    otherwise it is NUM_SHARDS where ``SOLVER.BASE_LR_SCALE_NUM_SHARDS`` is set, else 1.
+    """
+    solver = cfg.SOLVER
+    if solver.BASE_LR_BATCH:
+        return solver.BASE_LR * (cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS) / solver.BASE_LR_BATCH
+    return solver.BASE_LR * (cfg.NUM_SHARDS if solver.BASE_LR_SCALE_NUM_SHARDS else 1)
+
+
 @dataclass(frozen=True)
 class Schedule:
     """The learning rate at every epoch; call it with a real epoch (epoch 2.5: the middle of the third).
@@ -93,13 +106,13 @@ class Schedule:
     def from_config(cls, cfg: Any) -> Schedule:
         """Return the schedule of ``cfg.SOLVER``.
 
-        Where ``SOLVER.BASE_LR_SCALE_NUM_SHARDS`` is set, ``SOLVER.BASE_LR`` is for one machine and is multiplied by
-        ``NUM_SHARDS``; the rates at the start of the warm-up and at the end of the cosine are not.
+        The rate after warm-up is that of :func:`base_lr_from_config`; the rates at the start of the warm-up and at the
+        end of the cosine are not scaled.
         """
         solver = cfg.SOLVER
         return cls(
             policy=solver.LR_POLICY,
-            base_lr=solver.BASE_LR * (cfg.NUM_SHARDS if solver.BASE_LR_SCALE_NUM_SHARDS else 1),
+            base_lr=base_lr_from_config(cfg),
             max_epoch=solver.MAX_EPOCH,
             warmup_epochs=solver.WARMUP_EPOCHS,
             warmup_start_lr=solver.WARMUP_START_LR,
