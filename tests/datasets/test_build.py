@@ -12,7 +12,7 @@ from uniformer_video.datasets.build import build_dataset, dense_sampler, train_t
 from uniformer_video.runtime.errors import DataError, UserError
 from uniformer_video.transforms.spatial import resize_short_side, view_crop
 from uniformer_video.video.open import open_video
-from uniformer_video.video.sampling import DenseSampler
+from uniformer_video.video.sampling import DenseSampler, SegmentSampler
 
 pytestmark = pytest.mark.usefixtures("random_state_unchanged")
 
@@ -114,6 +114,22 @@ def test_the_sampler(offset):
     start = 12 if offset else 25 / 3
     assert sampler.view(60, 1, 3).tolist() == [int(start + 34 * k / 4) for k in range(5)]
     assert isinstance(sampler, DenseSampler)
+
+
+@pytest.mark.parametrize("name", ["kinetics_sparse", "Kinetics_sparse", "ssv1", "ssv2", "sth", "Sth"])
+def test_sets_whose_clips_cover_the_whole_video(toy_set, tmp_path, name):
+    dataset = build_dataset(name, toy_cfg(toy_set, tmp_path), "test")
+    assert isinstance(dataset.clips.sampler, SegmentSampler) and dataset.clips.sampler.num_frames == 4
+    with open_video(dataset.records[0].path) as reader:
+        length = reader.num_frames
+        first = reader.frames_at([round((length - 1) / 4 * i) + int((length - 1) / 4 / 3) for i in range(4)])
+    assert torch.equal(dataset[0].clips[1], view_crop(resize_short_side(first, 32), 32, 1, 3).permute(3, 0, 1, 2))
+
+
+@pytest.mark.parametrize("name", ["kinetics", "ucf101", "UCF101", "hmdb51", "hmdb"])
+def test_sets_whose_clips_are_a_stretch(toy_set, tmp_path, name):
+    sampler = build_dataset(name, toy_cfg(toy_set, tmp_path), "train").clips.sampler
+    assert isinstance(sampler, DenseSampler) and (sampler.num_frames, sampler.stride) == (4, 2)
 
 
 def test_the_published_augmentation():

@@ -18,7 +18,7 @@ from uniformer_video.transforms.rand_augment import RandAugment
 from uniformer_video.video.decord import import_decord
 from uniformer_video.video.open import open_video
 from uniformer_video.video.reader import VideoReader
-from uniformer_video.video.sampling import ClipSampler, DenseSampler, ViewGrid
+from uniformer_video.video.sampling import ClipSampler, DenseSampler, SegmentSampler, ViewGrid
 
 SPLITS = ("train", "val", "test")
 
@@ -46,6 +46,11 @@ def dense_sampler(cfg: CfgNode) -> DenseSampler:
     return DenseSampler(cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, use_offset=cfg.DATA.USE_OFFSET_SAMPLING)
 
 
+def segment_sampler(cfg: CfgNode) -> SegmentSampler:
+    """Return the sampler of one frame from each of ``DATA.NUM_FRAMES`` equal parts of the video."""
+    return SegmentSampler(cfg.DATA.NUM_FRAMES)
+
+
 def _kinetics_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
     return read_kinetics(
         cfg.DATA.PATH_TO_DATA_DIR,
@@ -57,7 +62,18 @@ def _kinetics_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
     )
 
 
-DATASETS.register("kinetics")(Source(_kinetics_records, dense_sampler))
+# Something-Something, and Kinetics in the recipes of the hourglass networks, take frames from the whole video. Names
+# after the first of a line are those of the published configurations.
+for _names, _sampler in (
+    (("kinetics",), dense_sampler),
+    (("kinetics_sparse",), segment_sampler),
+    (("ssv1",), segment_sampler),
+    (("ssv2", "sth"), segment_sampler),
+    (("ucf101",), dense_sampler),
+    (("hmdb51", "hmdb"), dense_sampler),
+):
+    for _name in _names:
+        DATASETS.register(_name)(Source(_kinetics_records, _sampler))
 
 
 def build_dataset(name: str, cfg: CfgNode, split: str) -> VideoDataset:
