@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,25 @@ def check_two(folder: Path) -> None:
         assert seen["empty"] == []
 
 
+def take_turns(folder: str) -> int:
+    """Write down who has been here before; the second process could only be first if it did not wait."""
+
+    def turn() -> str:
+        if distributed.is_main():
+            time.sleep(0.3)
+        seen = sorted(p.name for p in Path(folder).iterdir())
+        Path(folder, f"turn{distributed.rank()}").write_text(json.dumps(seen), encoding="utf-8")
+        return f"result {distributed.rank()}"
+
+    assert distributed.main_first(turn) == f"result {distributed.rank()}"
+    return 0
+
+
 class TestOneProcess:
+    def test_main_first_is_a_plain_call(self):
+        item = object()
+        assert distributed.main_first(lambda: item) is item
+
     def test_facts(self):
         assert not distributed.is_initialized()
         assert distributed.world_size() == 1
@@ -133,6 +152,10 @@ class TestTwoProcesses:
         check_two(tmp_path)
         assert [seen["local"] for seen in reports(tmp_path)] == ["0", "1"]
         assert not distributed.is_initialized()
+
+    def test_the_main_process_goes_first(self, tmp_path):
+        assert distributed.launch(take_turns, (str(tmp_path),), processes=2) == 0
+        assert [json.loads((tmp_path / f"turn{rank}").read_text()) for rank in (0, 1)] == [[], ["turn0"]]
 
     def test_two_machines_with_one_process_each(self, tmp_path):
         method = f"tcp://127.0.0.1:{distributed.free_port()}"

@@ -49,6 +49,16 @@ def barrier() -> None:
         dist.barrier()
 
 
+def main_first(function: Callable[[], T]) -> T:
+    """Return ``function()``, which the main process has finished before the others begin: a download is done once."""
+    if not is_main():
+        barrier()
+    result = function()
+    if is_main():
+        barrier()
+    return result
+
+
 def gather_objects(item: T) -> list[T]:
     """Return every process's ``item``, in the order of ranks, on every process. Items must be picklable."""
     if not is_initialized():
