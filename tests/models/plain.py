@@ -69,25 +69,45 @@ def _attention_branch(x, params, name, head_dim, split):
     return torch.stack(frames, 2)
 
 
+def _strided(x, params, name, first, training):
+    """What heads a stage: convolution and LayerNorm, or convolutions and BatchNorms where the names say so."""
+    if name + ".proj.weight" in params:
+        kernel = params[name + ".proj.weight"].shape[2:]
+        stride = (1 if kernel[0] == 1 else 2, 4, 4) if first else (1, 2, 2)
+        x = _conv(x, params, name + ".proj", stride=stride, padding=(1 if kernel[0] == 3 else 0, 0, 0))
+        return _layer_norm(x, params, name + ".norm", 1e-5)
+    reach = params[name + ".proj.0.weight"].shape[2] // 2
+    x = _conv(x, params, name + ".proj.0", stride=(1, 2, 2), padding=(reach, 1, 1))
+    x = _batch_norm(x, params, name + ".proj.1", training)
+    if not first:
+        return x
+    x = 0.5 * x * (1 + torch.erf(x / 2**0.5))
+    x = _conv(x, params, name + ".proj.3", stride=(1 + reach, 2, 2), padding=(reach, 1, 1))
+    return _batch_norm(x, params, name + ".proj.4", training)
+
+
+def _scaled(branch, params, name):
+    """The branch times its layer scale, where there is one."""
+    return branch * params[name].reshape(1, -1, 1, 1, 1) if name in params else branch
+
+
 def plain_uniformer(clips, params, *, depths, head_dim, training=False, split=False):
     """Return (logits, [map of each stage]) for clips (B, 3, T, H, W)."""
     x, maps = clips, []
     for stage, depth in enumerate(depths, start=1):
-        name = f"patch_embed{stage}"
-        kernel = params[name + ".proj.weight"].shape[2:]
-        stride = (2, 4, 4) if stage == 1 else (1, 2, 2)
-        x = _conv(x, params, name + ".proj", stride=stride, padding=(1 if kernel[0] == 3 else 0, 0, 0))
-        x = _layer_norm(x, params, name + ".norm", 1e-5)
+        x = _strided(x, params, f"patch_embed{stage}", stage == 1, training)
         for index in range(depth):
             name = f"blocks{stage}.{index}"
             x = x + _same(x, params, name + ".pos_embed")
             if stage <= 2:
                 y = _conv(_batch_norm(x, params, name + ".norm1", training), params, name + ".conv1")
-                x = x + _conv(_same(y, params, name + ".attn"), params, name + ".conv2")
-                x = x + _mlp(_batch_norm(x, params, name + ".norm2", training), params, name + ".mlp")
+                mixed = _conv(_same(y, params, name + ".attn"), params, name + ".conv2")
+                x = x + _scaled(mixed, params, name + ".gamma_1")
+                normed = _batch_norm(x, params, name + ".norm2", training)
             else:
-                x = x + _attention_branch(x, params, name, head_dim, split)
-                x = x + _mlp(_layer_norm(x, params, name + ".norm2", 1e-6), params, name + ".mlp")
+                x = x + _scaled(_attention_branch(x, params, name, head_dim, split), params, name + ".gamma_1")
+                normed = _layer_norm(x, params, name + ".norm2", 1e-6)
+            x = x + _scaled(_mlp(normed, params, name + ".mlp"), params, name + ".gamma_2")
         maps.append(x)
     maps[-1] = _batch_norm(x, params, "norm", training)
     return maps[-1].mean((2, 3, 4)) @ params["head.weight"].T + params["head.bias"], maps

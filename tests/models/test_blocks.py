@@ -16,7 +16,11 @@ GLOBAL = {
     "drop_path": 0.0,
 }
 LOCAL = {"kernel": (3, 5, 5), "mlp_ratio": 4.0, "dropout": 0.0, "drop_path": 0.0}
-MAKERS = [lambda: LocalBlock(8, **LOCAL), lambda: GlobalBlock(8, **GLOBAL), lambda: SplitBlock(8, **GLOBAL)]
+MAKERS = [
+    lambda **kwargs: LocalBlock(8, **LOCAL, **kwargs),
+    lambda **kwargs: GlobalBlock(8, **GLOBAL, **kwargs),
+    lambda **kwargs: SplitBlock(8, **GLOBAL, **kwargs),
+]
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=["local", "global", "split"])
@@ -35,6 +39,66 @@ def test_a_block_whose_branches_end_in_zeros_is_the_identity(make):
         nn.init.zeros_(last.bias)
     x = torch.randn(2, 3, 4, 5, 8)
     assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["local", "global", "split"])
+def test_layer_scale_comes_first_and_starts_as_told(make):
+    plain, scaled = make(), make(layer_scale=0.25)
+    assert list(scaled.state_dict()) == ["gamma_1", "gamma_2", *plain.state_dict()]
+    shape = (1, 8, 1, 1, 1) if isinstance(plain, LocalBlock) else (8,)
+    for gamma in (scaled.gamma_1, scaled.gamma_2):
+        assert gamma.shape == shape
+        assert gamma.requires_grad
+        assert gamma.eq(0.25).all()
+    assert plain.gamma_1 is plain.gamma_2 is None
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["local", "global", "split"])
+def test_layer_scale_multiplies_each_channel_of_each_branch(make):
+    plain, scaled = make().eval(), make(layer_scale=1.0).eval()
+    scaled.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.randn(2, 3, 4, 5, 8)
+    assert torch.equal(scaled(x), plain(x)), "a factor of 1 changes nothing"
+    for name in ("gamma_1", "gamma_2"):
+        nn.init.normal_(getattr(scaled, name))
+    # The factors can be had by the last layer of each branch just as well.
+    for last, gamma in ((plain.conv2 if hasattr(plain, "conv2") else plain.attn.proj, 1), (plain.mlp.fc2, 2)):
+        factors = getattr(scaled, f"gamma_{gamma}").detach().flatten()
+        last.weight.data *= factors.view(-1, *[1] * (last.weight.ndim - 1))
+        last.bias.data *= factors
+    torch.testing.assert_close(scaled(x), plain(x))
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["local", "global", "split"])
+def test_layer_scale_of_zero_leaves_the_position_encoding_alone_and_gets_a_gradient(make):
+    block = make(layer_scale=0.0)
+    x = torch.randn(2, 3, 4, 5, 8)
+    out = block(x)
+    torch.testing.assert_close(out, x + block.pos_embed(x.movedim(-1, 1)).movedim(1, -1))
+    out.square().sum().backward()
+    assert block.gamma_1.grad.abs().min() > 0
+    assert block.gamma_2.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["local", "global", "split"])
+def test_layer_scale_in_bf16_keeps_its_precision(make):
+    block = make(layer_scale=1e-6).eval()
+    x = torch.randn(1, 2, 3, 3, 8)
+    with torch.inference_mode():
+        wanted = block(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            got = block(x)
+    assert got.dtype == torch.float32
+    assert got.is_contiguous()
+    assert (got - wanted).abs().max() < 2e-2
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["local", "global", "split"])
+def test_position_kernel(make):
+    assert make().pos_embed.kernel_size == (3, 3, 3)
+    block = make(position_kernel=(1, 3, 5))
+    assert block.pos_embed.weight.shape == (8, 1, 1, 3, 5)
+    assert block(torch.randn(1, 2, 4, 5, 8)).shape == (1, 2, 4, 5, 8)
 
 
 def test_drop_path_drops_all_but_the_position_encoding():

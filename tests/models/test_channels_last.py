@@ -16,6 +16,11 @@ OPTIONS = {
     "std": {"std": True},
     "kernel": {"local_kernel": (5, 3, 7)},
     "wide heads": {"head_dim": 4, "mlp_ratio": 2.5},
+    "ratios": {"mlp_ratio": (1, 2.5, 3, 0.5)},
+    "layer scale": {"layer_scale": (True, False, True, True)},
+    "conv stem": {"conv_stem": True},
+    "conv stem, std, split, layer scale": {"conv_stem": True, "std": True, "split": True, "layer_scale": True},
+    "image": {"image": True},
 }
 SHAPES = [(2, 3, 4, 64, 64), (3, 3, 5, 39, 50), (2, 3, 1, 32, 33)]
 

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from uniformer_video.models.layers import (
+    ConvEmbed,
+    ConvStem,
     Depthwise,
     DropPath,
     Mlp,
@@ -13,6 +15,8 @@ from uniformer_video.models.layers import (
     Pointwise,
     VolumeConv,
     apply_to_volume,
+    layer_scale_parameter,
+    scale_channels,
     to_grid,
     to_volume,
 )
@@ -85,13 +89,17 @@ def litter_memory_with_nan():
         lambda: VolumeConv(16, 24, (3, 2, 2), (1, 2, 2), (1, 0, 0)),
         lambda: VolumeConv(16, 24, (1, 2, 2), (1, 2, 2)),
         lambda: VolumeConv(16, 24, (3, 4, 4), (2, 4, 4), (1, 0, 0), bias=False),
+        lambda: ConvStem(16, 24).proj[0],
+        lambda: ConvStem(16, 24).proj[3],
+        lambda: ConvEmbed(16, 24).proj[0],
+        lambda: ConvEmbed(16, 24, time_kernel=3).proj[0],
     ],
-    ids=["dw333", "dw355", "322", "122", "344"],
+    ids=["dw333", "dw355", "322", "122", "344", "stem1", "stem2", "133", "333"],
 )
 def test_convolution_gradients_in_bf16_are_right(make, autocast):
     """Catches oneDNN's reading of memory nobody wrote, see :class:`VolumeConv`."""
     layer = make()
-    x = torch.randn(2, 2, 4, 4, 16).bfloat16().float()
+    x = torch.randn(2, 2, 4, 4, layer.in_channels).bfloat16().float()
     out = apply_to_volume(layer, x)
     upward = torch.randn(out.shape).bfloat16().float()
     wanted = torch.autograd.grad(out, tuple(layer.parameters()), upward)
@@ -137,6 +145,92 @@ def test_patch_embed_normalises_over_channels():
     assert layer.norm.eps == 1e-5
     out = layer(torch.randn(2, 3, 4, 4, 3))
     torch.testing.assert_close(out.mean(-1), torch.zeros(2, 3, 2, 2), atol=1e-5, rtol=0)
+
+
+def by_hand(layers, x):
+    """What strided convolutions, norms and GELUs of a Sequential give, with torch's functions on volumes."""
+    volume = x.movedim(-1, 1)
+    for layer in layers:
+        if isinstance(layer, nn.Conv3d):
+            reach = [k // 2 for k in layer.kernel_size]
+            volume = F.conv3d(volume, layer.weight, layer.bias, stride=layer.stride, padding=reach)
+        elif isinstance(layer, nn.BatchNorm3d):
+            mean, variance = volume.mean((0, 2, 3, 4), keepdim=True), volume.var((0, 2, 3, 4), False, keepdim=True)
+            volume = (volume - mean) / (variance + 1e-5).sqrt()
+        else:
+            volume = 0.5 * volume * (1 + torch.erf(volume / 2**0.5))
+    return volume.movedim(1, -1)
+
+
+@pytest.mark.parametrize(
+    ("options", "kernel", "strides"),
+    [
+        ({}, (3, 3, 3), [(1, 2, 2), (2, 2, 2)]),
+        ({"time_kernel": 1, "time_stride": 1}, (1, 3, 3), [(1, 2, 2), (1, 2, 2)]),
+    ],
+    ids=["video", "image"],
+)
+def test_conv_stem(options, kernel, strides):
+    stem = ConvStem(3, 10, **options).train()
+    assert [type(layer).__name__ for layer in stem.proj] == [
+        "VolumeConv",
+        "BatchNorm3d",
+        "GELU",
+        "VolumeConv",
+        "BatchNorm3d",
+    ]
+    convolutions = [stem.proj[0], stem.proj[3]]
+    assert [layer.weight.shape for layer in convolutions] == [(5, 3, *kernel), (10, 5, *kernel)]
+    assert [layer.stride for layer in convolutions] == strides
+    assert {n.split(".")[0] for n in stem.state_dict()} == {"proj"}
+    x = torch.randn(2, 5, 14, 17, 3)
+    got = stem(x)
+    assert got.shape == (2, 3 if not options else 5, 4, 5, 10)
+    assert got.is_contiguous()
+    torch.testing.assert_close(got, by_hand(stem.proj, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("time_kernel", [1, 3])
+def test_conv_embed(time_kernel):
+    layer = ConvEmbed(6, 10, time_kernel=time_kernel).train()
+    assert layer.proj[0].weight.shape == (10, 6, time_kernel, 3, 3)
+    x = torch.randn(2, 3, 7, 8, 6)
+    got = layer(x)
+    assert got.shape == (2, 3, 4, 4, 10)
+    assert got.is_contiguous()
+    torch.testing.assert_close(got, by_hand(layer.proj, x), rtol=1e-4, atol=1e-5)
+
+
+def test_conv_layers_refuse_what_has_no_centre_or_no_half():
+    with pytest.raises(AssertionError, match="even temporal kernel 2"):
+        ConvEmbed(3, 8, time_kernel=2)
+    with pytest.raises(AssertionError, match="half of 1 channels"):
+        ConvStem(3, 1)
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 4, 1, 1, 1)])
+def test_layer_scale_is_a_factor_for_each_channel(shape):
+    gamma = layer_scale_parameter(shape, 0.5)
+    assert isinstance(gamma, nn.Parameter)
+    assert gamma.shape == shape
+    assert gamma.eq(0.5).all()
+    x = torch.randn(2, 3, 5, 6, 4)
+    with torch.no_grad():
+        gamma.copy_(torch.tensor([1.0, 2.0, 0.0, -1.0]).view(shape))
+    assert torch.equal(scale_channels(x, gamma), x * torch.tensor([1.0, 2.0, 0.0, -1.0]))
+
+
+def test_no_layer_scale_is_none_and_nothing():
+    assert layer_scale_parameter((4,), None) is None
+    x = torch.randn(2, 4)
+    assert scale_channels(x, None) is x
+
+
+def test_layer_scale_of_half_precision_branches_is_float32():
+    gamma = layer_scale_parameter((4,), 1e-6)
+    out = scale_channels(torch.ones(2, 4, dtype=torch.float16), gamma)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, torch.full((2, 4), 1e-6))
 
 
 def test_drop_path_is_nothing_in_eval_or_at_rate_zero():

@@ -55,10 +55,18 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (B, N, C) to (B, N, C); every token attends to all N."""
+        return self.mix(*self.project(tokens))
+
+    def project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query, key and value, each (B, heads, N, C / heads), of tokens (B, N, C)."""
         batch, count, channels = tokens.shape
         # (B, N, 3, heads, width) -> three views (B, heads, N, width): no copy before the kernel.
         qkv = self.qkv(tokens).view(batch, count, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
+        return query, key, value
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return the mixed tokens (B, N, C) from what :meth:`project` returned."""
         dropout = self.attention_dropout if self.training else 0.0
         mixed = attend(query, key, value, scale=self.scale, dropout=dropout)
-        return self.dropout(self.proj(mixed.transpose(1, 2).reshape(batch, count, channels)))
+        return self.dropout(self.proj(mixed.transpose(1, 2).flatten(2)))

@@ -9,10 +9,18 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from uniformer_video.models.attention import Attention
-from uniformer_video.models.layers import Depthwise, DropPath, Mlp, Pointwise, apply_to_volume
+from uniformer_video.models.layers import (
+    Depthwise,
+    DropPath,
+    Mlp,
+    Pointwise,
+    apply_to_volume,
+    layer_scale_parameter,
+    scale_channels,
+)
 
 POSITION_KERNEL = (3, 3, 3)
-"""Extents of the dynamic position encoding, a depthwise convolution at the head of every block."""
+"""Extents of the dynamic position encoding, a depthwise convolution at the head of every block of a video network."""
 
 LAYER_NORM_EPS = 1e-6
 """Epsilon of the blocks' LayerNorms (those after a strided convolution have 1e-5)."""
@@ -27,13 +35,26 @@ class LocalBlock(nn.Module):
         mlp_ratio: hidden width of the MLP / C.
         dropout: dropout in the MLP.
         drop_path: stochastic depth rate of this block.
+        position_kernel: odd extents of the position encoding along T, H, W.
+        layer_scale: start of the factors ``gamma_1`` and ``gamma_2`` on the two branches; None: no such factors.
     """
 
     def __init__(
-        self, channels: int, *, kernel: tuple[int, int, int], mlp_ratio: float, dropout: float, drop_path: float
+        self,
+        channels: int,
+        *,
+        kernel: tuple[int, int, int],
+        mlp_ratio: float,
+        dropout: float,
+        drop_path: float,
+        position_kernel: tuple[int, int, int] = POSITION_KERNEL,
+        layer_scale: float | None = None,
     ) -> None:
         super().__init__()
-        self.pos_embed = Depthwise(channels, POSITION_KERNEL)
+        # The published shape, that of a factor on (B, C, T, H, W).
+        self.gamma_1 = layer_scale_parameter((1, channels, 1, 1, 1), layer_scale)
+        self.gamma_2 = layer_scale_parameter((1, channels, 1, 1, 1), layer_scale)
+        self.pos_embed = Depthwise(channels, position_kernel)
         self.norm1 = nn.BatchNorm3d(channels)
         self.conv1 = Pointwise(channels, channels)
         self.conv2 = Pointwise(channels, channels)
@@ -46,8 +67,9 @@ class LocalBlock(nn.Module):
         """Map (B, T, H, W, C) to (B, T, H, W, C)."""
         x = x + apply_to_volume(self.pos_embed, x)
         local = self.conv1(apply_to_volume(self.norm1, x))
-        x = x + self.drop_path(self.conv2(apply_to_volume(self.attn, local)))
-        return x + self.drop_path(self.mlp(apply_to_volume(self.norm2, x)))
+        mixed = self.conv2(apply_to_volume(self.attn, local))
+        x = x + self.drop_path(scale_channels(mixed, self.gamma_1))
+        return x + self.drop_path(scale_channels(self.mlp(apply_to_volume(self.norm2, x)), self.gamma_2))
 
 
 class GlobalBlock(nn.Module):
@@ -62,6 +84,8 @@ class GlobalBlock(nn.Module):
         dropout: dropout in the MLP and after the attention's output projection.
         attention_dropout: dropout on the attention weights.
         drop_path: stochastic depth rate of this block.
+        position_kernel: odd extents of the position encoding along T, H, W.
+        layer_scale: start of the factors ``gamma_1`` and ``gamma_2`` on the two branches; None: no such factors.
     """
 
     def __init__(
@@ -75,15 +99,19 @@ class GlobalBlock(nn.Module):
         dropout: float,
         attention_dropout: float,
         drop_path: float,
+        position_kernel: tuple[int, int, int] = POSITION_KERNEL,
+        layer_scale: float | None = None,
     ) -> None:
         super().__init__()
+        self.gamma_1 = layer_scale_parameter((channels,), layer_scale)
+        self.gamma_2 = layer_scale_parameter((channels,), layer_scale)
         attention = {
             "qkv_bias": qkv_bias,
             "scale": qk_scale,
             "attention_dropout": attention_dropout,
             "dropout": dropout,
         }
-        self.pos_embed = Depthwise(channels, POSITION_KERNEL)
+        self.pos_embed = Depthwise(channels, position_kernel)
         self.add_time_attention(channels, heads, attention)
         self.norm1 = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
         self.attn = Attention(channels, heads, **attention)
@@ -101,8 +129,8 @@ class GlobalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, H, W, C) to (B, T, H, W, C)."""
         x = x + apply_to_volume(self.pos_embed, x)
-        x = x + self.drop_path(self.mix(x))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(scale_channels(self.mix(x), self.gamma_1))
+        return x + self.drop_path(scale_channels(self.mlp(self.norm2(x)), self.gamma_2))
 
 
 class SplitBlock(GlobalBlock):

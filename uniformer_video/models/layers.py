@@ -102,6 +102,63 @@ class PatchEmbed(nn.Module):
         return self.norm(apply_to_volume(self.proj, x))
 
 
+class ConvEmbed(nn.Module):
+    """A strided, overlapping 3x3 convolution and a BatchNorm: what heads stages 2 to 4 of a network with a conv stem.
+
+    Args:
+        in_channels: channels that come in.
+        out_channels: channels that go out.
+        time_kernel: odd extent along T, which is padded and not strided.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, time_kernel: int = 1) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(*_halving(in_channels, out_channels, time_kernel, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, H, W, in) to (B, T, ceil(H / 2), ceil(W / 2), out)."""
+        return apply_to_volume(self.proj, x)
+
+
+class ConvStem(nn.Module):
+    """Two strided, overlapping 3x3 convolutions in place of the one 4x4 that cuts a frame into patches.
+
+    Xiao et al., "Early Convolutions Help Transformers See Better", 2021. Convolution, BatchNorm, exact GELU,
+    convolution, BatchNorm; the first convolution has half the channels that go out, the second one alone strides in
+    time.
+
+    Args:
+        in_channels: channels that come in.
+        out_channels: channels that go out, >= 2.
+        time_kernel: odd extent of both convolutions along T; 1 in an image network.
+        time_stride: stride along T; 1 in an image network.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, time_kernel: int = 3, time_stride: int = 2) -> None:
+        super().__init__()
+        assert out_channels >= 2, f"half of {out_channels} channels is no channel"
+        half = out_channels // 2
+        self.proj = nn.Sequential(
+            *_halving(in_channels, half, time_kernel, 1),
+            nn.GELU(),
+            *_halving(half, out_channels, time_kernel, time_stride),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, H, W, in) to (B, ceil(T / time_stride), ceil(ceil(H / 2) / 2), ceil(ceil(W / 2) / 2), out)."""
+        return apply_to_volume(self.proj, x)
+
+
+def _halving(
+    in_channels: int, out_channels: int, time_kernel: int, time_stride: int
+) -> tuple[VolumeConv, nn.BatchNorm3d]:
+    """Return a 3x3 convolution that halves H and W, rounding up, and its BatchNorm."""
+    assert time_kernel % 2 == 1, f"an even temporal kernel {time_kernel} has no centre"
+    kernel, stride = (time_kernel, 3, 3), (time_stride, 2, 2)
+    convolution = VolumeConv(in_channels, out_channels, kernel, stride, padding=(time_kernel // 2, 1, 1))
+    return convolution, nn.BatchNorm3d(out_channels)
+
+
 class DropPath(nn.Module):
     """Stochastic depth: in training each sample's branch is dropped with ``rate``, else scaled by 1 / (1 - rate).
 
@@ -126,6 +183,22 @@ class DropPath(nn.Module):
     def extra_repr(self) -> str:
         """Show the rate in the module's printed form."""
         return f"rate={self.rate:.4g}"
+
+
+def layer_scale_parameter(shape: tuple[int, ...], start: float | None) -> nn.Parameter | None:
+    """Return a factor for each channel of a residual branch, all at ``start``; None where ``start`` is None.
+
+    Touvron et al., "Going deeper with Image Transformers", 2021.
+    """
+    return None if start is None else nn.Parameter(torch.full(shape, float(start)))
+
+
+def scale_channels(branch: Tensor, gamma: Tensor | None) -> Tensor:
+    """Return ``branch`` (..., C) times ``gamma`` (C elements, any shape); unchanged where ``gamma`` is None.
+
+    Under autocast the product is float32: a factor of 1e-6 has few bits left in float16.
+    """
+    return branch if gamma is None else branch * gamma.flatten()
 
 
 class Mlp(nn.Module):

@@ -1,20 +1,17 @@
-"""The UniFormer network for video."""
+"""The UniFormer network for video, and for images: the same with temporal extents of 1."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from uniformer_video.models.blocks import GlobalBlock, LocalBlock, SplitBlock
-from uniformer_video.models.layers import PatchEmbed, apply_to_volume, to_grid, to_volume
-
-MIN_SIZE = 32
-"""Smallest height and width: the four stages divide them by 4, 2, 2 and 2."""
+from uniformer_video.models.arguments import as_clips, check_mlp_ratios, check_numbers, check_stages, for_each_stage
+from uniformer_video.models.blocks import POSITION_KERNEL, GlobalBlock, LocalBlock, SplitBlock
+from uniformer_video.models.layers import ConvEmbed, ConvStem, PatchEmbed, apply_to_volume, to_grid, to_volume
+from uniformer_video.models.recompute import recompute
 
 
 class Uniformer(nn.Module):
@@ -28,7 +25,7 @@ class Uniformer(nn.Module):
         depths: blocks of each of the four stages, each >= 0.
         widths: channels of each stage; those of stages 3 and 4 are multiples of ``head_dim``.
         head_dim: width of one attention head.
-        mlp_ratio: hidden width of every MLP / its channels.
+        mlp_ratio: hidden width of an MLP / its channels, one number or one for each stage.
         local_kernel: odd extents of the local affinity along T, H, W.
         split: attention over time first, then over space, instead of jointly.
         std: strided convolutions of stages 2 to 4 look at three frames (kernel (3, 2, 2)) instead of one.
@@ -40,6 +37,14 @@ class Uniformer(nn.Module):
         head_dropout: dropout before the head.
         checkpoint_blocks: how many first blocks of each stage are computed again in the backward pass instead of kept
             in memory; more than a stage has means all.
+        layer_scale: whether both branches of a block have a learned factor for each channel, one word or one for each
+            stage.
+        layer_scale_init: start of these factors.
+        conv_stem: overlapping 3x3 convolutions with BatchNorm at the head of the stages, two at the first, instead of
+            patches with LayerNorm. In a video network those of the first stage see three frames.
+        aux_head: a second head for token labelling (Jiang et al., "All Tokens Matter", 2021). In eval mode half of its
+            largest score over all tokens is added to the logits of each class; in training mode it is not used.
+        image: every temporal extent is 1, also that of ``local_kernel``; single images (B, 3, H, W) are taken too.
 
     Raises:
         ValueError: for arguments that make no network; the message names the argument.
@@ -52,7 +57,7 @@ class Uniformer(nn.Module):
         depths: Sequence[int] = (3, 4, 8, 3),
         widths: Sequence[int] = (64, 128, 320, 512),
         head_dim: int = 64,
-        mlp_ratio: float = 4.0,
+        mlp_ratio: float | Sequence[float] = 4.0,
         local_kernel: Sequence[int] = (3, 5, 5),
         split: bool = False,
         std: bool = False,
@@ -63,48 +68,62 @@ class Uniformer(nn.Module):
         drop_path_rate: float = 0.0,
         head_dropout: float = 0.0,
         checkpoint_blocks: Sequence[int] = (0, 0, 0, 0),
+        layer_scale: bool | Sequence[bool] = False,
+        layer_scale_init: float = 1e-6,
+        conv_stem: bool = False,
+        aux_head: bool = False,
+        image: bool = False,
     ) -> None:
         super().__init__()
-        _check_stages(depths, widths, head_dim, checkpoint_blocks)
-        _check_numbers(
-            num_classes,
-            local_kernel,
-            {
-                "dropout": dropout,
-                "attention_dropout": attention_dropout,
-                "drop_path_rate": drop_path_rate,
-                "head_dropout": head_dropout,
-            },
+        check_stages(depths, widths, head_dim, checkpoint_blocks)
+        check_numbers(
+            num_classes=num_classes,
+            local_kernel=local_kernel,
+            dropout=dropout,
+            attention_dropout=attention_dropout,
+            drop_path_rate=drop_path_rate,
+            head_dropout=head_dropout,
         )
+        if conv_stem and widths[0] < 2:
+            raise ValueError("widths must begin with at least 2 where conv_stem is True: it begins with half of it")
+        if image and (split or std):
+            raise ValueError(f"image is True, which leaves no time for {'split' if split else 'std'}: set it False")
+        mlp_ratios = for_each_stage("mlp_ratio", mlp_ratio)
+        check_mlp_ratios(mlp_ratios, widths)
+        scales = [layer_scale_init if on else None for on in for_each_stage("layer_scale", layer_scale)]
         self.num_classes = num_classes
         self.widths = tuple(widths)
         self.checkpoint_blocks = tuple(checkpoint_blocks)
+        self.image = image
 
-        channels = (3, *widths)
-        kernels = [(3, 4, 4)] + [(3, 2, 2) if std else (1, 2, 2)] * 3
-        strides = [(2, 4, 4)] + [(1, 2, 2)] * 3
-        for stage in range(4):
-            embed = PatchEmbed(channels[stage], channels[stage + 1], kernels[stage], strides[stage])
-            setattr(self, f"patch_embed{stage + 1}", embed)
+        for stage, embed in enumerate(_embeds((3, *widths), std=std, conv_stem=conv_stem, image=image), start=1):
+            setattr(self, f"patch_embed{stage}", embed)
 
         rates = iter(drop_path_rate * index / max(sum(depths) - 1, 1) for index in range(sum(depths)))
-        common = {"mlp_ratio": mlp_ratio, "dropout": dropout}
-        local = {"kernel": tuple(local_kernel), **common}
-        attention = {"qkv_bias": qkv_bias, "qk_scale": qk_scale, "attention_dropout": attention_dropout, **common}
+        local = {"kernel": (1, *local_kernel[1:]) if image else tuple(local_kernel)}
+        attention = {"qkv_bias": qkv_bias, "qk_scale": qk_scale, "attention_dropout": attention_dropout}
         global_block = SplitBlock if split else GlobalBlock
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+            common = {
+                "mlp_ratio": mlp_ratios[stage],
+                "dropout": dropout,
+                "position_kernel": (1, *POSITION_KERNEL[1:]) if image else POSITION_KERNEL,
+                "layer_scale": scales[stage],
+            }
             blocks = nn.ModuleList()
             for _ in range(depth):
                 if stage < 2:
-                    blocks.append(LocalBlock(width, drop_path=next(rates), **local))
+                    blocks.append(LocalBlock(width, drop_path=next(rates), **local, **common))
                 else:
-                    blocks.append(global_block(width, heads=width // head_dim, drop_path=next(rates), **attention))
+                    heads = width // head_dim
+                    blocks.append(global_block(width, heads=heads, drop_path=next(rates), **attention, **common))
             setattr(self, f"blocks{stage + 1}", blocks)
 
         self.stem_dropout = nn.Dropout(dropout)
         self.norm = nn.BatchNorm3d(widths[-1])
         self.head_dropout = nn.Dropout(head_dropout)
         self.head = nn.Linear(widths[-1], num_classes)
+        self.aux_head = nn.Linear(widths[-1], num_classes) if aux_head else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -122,7 +141,8 @@ class Uniformer(nn.Module):
         """Score clips.
 
         Args:
-            clips: normalised RGB, floating, (B, 3, T, H, W), T >= 1, H and W >= 32.
+            clips: normalised RGB, floating, (B, 3, T, H, W), T >= 1, H and W >= 32; where ``image`` is set also
+                (B, 3, H, W).
 
         Returns:
             Logits (B, num_classes).
@@ -131,8 +151,11 @@ class Uniformer(nn.Module):
             ValueError: if ``clips`` has another shape or is not floating.
         """
         *_, last = self._stages(clips)
-        pooled = apply_to_volume(self.norm, last).mean((1, 2, 3))
-        return self.head(self.head_dropout(pooled))
+        normed = apply_to_volume(self.norm, last)
+        logits = self.head(self.head_dropout(normed.mean((1, 2, 3))))
+        if self.aux_head is None or self.training:
+            return logits
+        return logits + 0.5 * self.aux_head(normed).amax((1, 2, 3))
 
     def forward_features(self, clips: Tensor) -> list[Tensor]:
         """Return the feature map of every stage.
@@ -141,8 +164,9 @@ class Uniformer(nn.Module):
             clips: as for :meth:`forward`.
 
         Returns:
-            Four maps (B, C_i, T_i, H_i, W_i) in ``torch.channels_last_3d`` memory, with T_i = ceil(T / 2), H_i and
-            W_i the input's divided by 4, 8, 16, 32 (rounded down step by step); the last one after the final norm.
+            Four maps (B, C_i, T_i, H_i, W_i) in ``torch.channels_last_3d`` memory, with T_i = ceil(T / 2), or T where
+            ``image`` is set, H_i and W_i the input's divided by 4, 8, 16, 32 (rounded down step by step, with
+            ``conv_stem`` up at each halving); the last one after the final norm.
 
         Raises:
             ValueError: as :meth:`forward`.
@@ -153,15 +177,14 @@ class Uniformer(nn.Module):
 
     def _stages(self, clips: Tensor) -> Iterator[Tensor]:
         """Yield (B, T_i, H_i, W_i, C_i) after each stage."""
-        _check_clips(clips)
-        x = to_grid(clips)
+        x = to_grid(as_clips(clips, image=self.image))
         for stage in range(4):
             x = getattr(self, f"patch_embed{stage + 1}")(x)
             if stage == 0:
                 x = self.stem_dropout(x)
             for index, block in enumerate(getattr(self, f"blocks{stage + 1}")):
                 again = index < self.checkpoint_blocks[stage] and torch.is_grad_enabled()
-                x = _recompute(block, x) if again else block(x)
+                x = recompute(block, x) if again else block(x)
             yield x
 
 
@@ -175,60 +198,16 @@ def uniformer_base(**kwargs: Any) -> Uniformer:
     return Uniformer(**{"depths": (5, 8, 20, 7), **kwargs})
 
 
-def _recompute(block: nn.Module, x: Tensor) -> Tensor:
-    """Run ``block`` without keeping its inner activations; the backward pass computes them again, same draws."""
-
-    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        return nullcontext(), _spare_buffers(block)
-
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
-
-
-@contextmanager
-def _spare_buffers(block: nn.Module) -> Iterator[None]:
-    """Let a second pass over a block move copies of its batch norms' running statistics, which are thrown away."""
-    kept = [(module, dict(module._buffers)) for module in block.modules() if module._buffers]
-    for module, buffers in kept:
-        module._buffers.update((name, None if own is None else own.clone()) for name, own in buffers.items())
-    try:
-        yield
-    finally:
-        for module, buffers in kept:
-            module._buffers.update(buffers)
-
-
-def _check_clips(clips: Tensor) -> None:
-    if clips.ndim != 5 or clips.shape[1] != 3:
-        raise ValueError(f"clips must be (B, 3, T, H, W), got shape {tuple(clips.shape)}")
-    if not clips.is_floating_point():
-        raise ValueError(f"clips must be normalised and floating, got {clips.dtype}")
-    _, _, time, height, width = clips.shape
-    if time < 1 or height < MIN_SIZE or width < MIN_SIZE:
-        raise ValueError(
-            f"clips of {time} frames of {height}x{width} are too small: "
-            f"at least 1 frame and {MIN_SIZE}x{MIN_SIZE} pixels are needed"
-        )
-
-
-def _check_stages(
-    depths: Sequence[int], widths: Sequence[int], head_dim: int, checkpoint_blocks: Sequence[int]
-) -> None:
-    for name, values, least in (
-        ("depths", depths, 0),
-        ("widths", widths, 1),
-        ("checkpoint_blocks", checkpoint_blocks, 0),
-    ):
-        if len(values) != 4 or any(value < least for value in values):
-            raise ValueError(f"{name} must be four integers >= {least}, one for each stage, got {list(values)}")
-    if head_dim < 1 or any(width % head_dim for width in widths[2:]):
-        raise ValueError(f"widths of stages 3 and 4 must be multiples of head_dim {head_dim}, got {list(widths[2:])}")
-
-
-def _check_numbers(num_classes: int, local_kernel: Sequence[int], rates: dict[str, float]) -> None:
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be >= 1, got {num_classes}")
-    if len(local_kernel) != 3 or any(extent < 1 or extent % 2 == 0 for extent in local_kernel):
-        raise ValueError(f"local_kernel must be three odd extents (T, H, W), got {list(local_kernel)}")
-    for name, rate in rates.items():
-        if not 0.0 <= rate < 1.0:
-            raise ValueError(f"{name} must be in [0, 1), got {rate}")
+def _embeds(channels: Sequence[int], *, std: bool, conv_stem: bool, image: bool) -> Iterator[nn.Module]:
+    """Yield what heads the four stages, from ``channels[stage]`` to ``channels[stage + 1]``."""
+    time_kernel, time_stride = (1, 1) if image else (3, 2)
+    if conv_stem:
+        yield ConvStem(*channels[:2], time_kernel=time_kernel, time_stride=time_stride)
+    else:
+        yield PatchEmbed(*channels[:2], (time_kernel, 4, 4), (time_stride, 4, 4))
+    time_kernel = 3 if std else 1
+    for stage in (1, 2, 3):
+        if conv_stem:
+            yield ConvEmbed(*channels[stage : stage + 2], time_kernel=time_kernel)
+        else:
+            yield PatchEmbed(*channels[stage : stage + 2], (time_kernel, 2, 2), (1, 2, 2))

@@ -1,0 +1,46 @@
+"""Blocks whose inner activations are computed again in the backward pass instead of kept in memory.
+
+Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+
+def recompute(block: nn.Module, *inputs: Any) -> Any:
+    """Return ``block(*inputs)`` without keeping its inner activations.
+
+    The backward pass runs the block again with the same draws, and without moving its batch norms' statistics twice.
+
+    Args:
+        block: a module; what it returns is a tensor or a tuple of them.
+        inputs: its positional arguments.
+    """
+    # The compiler traces a block once and knows no contexts; statistics leave its graph as values, from the first pass.
+    if torch.compiler.is_compiling():
+        return checkpoint(block, *inputs, use_reentrant=False)
+
+    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+        return nullcontext(), _spare_buffers(block)
+
+    return checkpoint(block, *inputs, use_reentrant=False, context_fn=contexts)
+
+
+@contextmanager
+def _spare_buffers(block: nn.Module) -> Iterator[None]:
+    """Let a second pass over a block move copies of its batch norms' running statistics, which are thrown away."""
+    kept = [(module, dict(module._buffers)) for module in block.modules() if module._buffers]
+    for module, buffers in kept:
+        module._buffers.update((name, None if own is None else own.clone()) for name, own in buffers.items())
+    try:
+        yield
+    finally:
+        for module, buffers in kept:
+            module._buffers.update(buffers)
