@@ -18,6 +18,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["uniformer_video", "uniformer_video.*"]),
+    package_data={"uniformer_video.datasets": ["labels/*.txt"]},
     install_requires=[
         "torch>=2.6",
         "numpy>=1.24",
@@ -34,11 +35,13 @@ setup(
     ],
     extras_require={
         "tensorboard": ["tensorboard>=2.12", "setuptools"],
+        "safetensors": ["safetensors>=0.4"],
         "test": [
             "pytest>=8.0",
             "pytest-xdist>=3.5",
             "pytest-timeout>=2.2",
             "hypothesis>=6.100",
+            "safetensors>=0.4",
             "tensorboard>=2.12",
             "setuptools",
         ],

@@ -126,9 +126,22 @@ class ModelBench:
 
 
 def plain_model(cfg: CfgNode) -> PlainUniformer:
-    """Return the plain network of a configuration without dropout."""
-    dropouts = ("dropout", "attention_dropout", "head_dropout")
-    return PlainUniformer(**{k: v for k, v in uniformer_arguments_from_config(cfg).items() if k not in dropouts})
+    """Return the plain network of a configuration without dropout.
+
+    Raises:
+        UserError: for a network with parts that the plain one lacks.
+    """
+    arguments = uniformer_arguments_from_config(cfg)
+    for dropout in ("dropout", "attention_dropout", "head_dropout", "layer_scale_init"):
+        del arguments[dropout]
+    if cfg.MODEL.MODEL_NAME.lower() != "uniformer":
+        raise UserError(f"there is no plain {cfg.MODEL.MODEL_NAME} to compare with; set MODEL.MODEL_NAME Uniformer")
+    for name in ("layer_scale", "conv_stem", "aux_head", "image"):
+        if arguments.pop(name):
+            raise UserError(f"the plain network has no {name}; set UNIFORMER.{name.upper()} False")
+    if not isinstance(arguments["mlp_ratio"], float):
+        raise UserError("the plain network has one MLP ratio for all stages; set UNIFORMER.MLP_RATIO to one number")
+    return PlainUniformer(**arguments)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

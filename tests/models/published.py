@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from tests.fill import fill
 from uniformer_video.models.uniformer import Uniformer
+from uniformer_video.runtime.errors import WeightError
 
 DATA = Path(__file__).parent.parent / "data"
 KERNEL = {"local_kernel": (5, 5, 5)}
@@ -43,3 +45,21 @@ def relative(got: torch.Tensor, wanted: torch.Tensor) -> float:
     """Largest difference over the largest wanted value."""
     assert got.shape == wanted.shape, (got.shape, wanted.shape)
     return float((got.detach() - wanted.detach()).abs().max() / wanted.detach().abs().max())
+
+
+def flattened(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What an image network would hold: the temporal extents summed away."""
+    return {n: t.sum(2) if t.ndim == 5 else t for n, t in state.items()}
+
+
+def saved(content, path, **kwargs) -> str:
+    torch.save(content, path, **kwargs)
+    return str(path)
+
+
+def error_of(call, *args, **kwargs) -> str:
+    """The one line of the WeightError that a call raises."""
+    with pytest.raises(WeightError) as caught:
+        call(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

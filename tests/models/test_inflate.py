@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uniformer_video.models.blocks import SplitBlock
-from uniformer_video.models.inflate import identity_in_time, inflate, inflation_mode, is_time_attention
+from uniformer_video.models.inflate import (
+    identity_in_time,
+    inflate,
+    inflation_mode,
+    is_layer_scale,
+    is_time_attention,
+)
 from uniformer_video.runtime.errors import UserError
 
 
@@ -67,6 +73,19 @@ def test_unknown_mode_lists_the_known():
         UserError, match=r"^unknown inflation 'centre' \(TRAIN.CHECKPOINT_INFLATE\); known: average, center$"
     ):
         inflate(torch.zeros(1, 1, 1, 1), 3, "centre")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_it"),
+    [
+        ("blocks1.0.gamma_1", True),
+        ("blocks4.12.gamma_2", True),
+        ("blocks1.0.norm1.weight", False),
+        ("gamma_1.weight", False),
+    ],
+)
+def test_is_layer_scale(name, is_it):
+    assert is_layer_scale(name) == is_it
 
 
 def test_identity_in_time_is_how_a_split_block_starts():

@@ -1,224 +1,19 @@
 from __future__ import annotations
 
-import errno
-import io
-import os
-import pickle
-from collections import OrderedDict
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tests.fill import clip, fill
-from tests.models.published import KERNEL, TINY, filled_state, relative, tiny
+from tests.models.published import KERNEL, TINY, error_of, filled_state, flattened, relative, saved, tiny
+from uniformer_video.models.hourglass import Hourglass
 from uniformer_video.models.uniformer import Uniformer, uniformer_base, uniformer_small
-from uniformer_video.models.weights import LoadReport, load_weights, named_tensors, read_content, read_weights
-from uniformer_video.runtime.errors import UserError, WeightError
+from uniformer_video.models.weights import LoadReport, load_weights
+from uniformer_video.runtime.errors import UserError
 
 
-def error_of(call, *args, **kwargs) -> str:
-    with pytest.raises(WeightError) as caught:
-        call(*args, **kwargs)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def saved(content, path, **kwargs) -> str:
-    torch.save(content, path, **kwargs)
-    return str(path)
-
-
-def flattened(state):
-    """What an image network would hold: the temporal extents summed away."""
-    return {n: t.sum(2) if t.ndim == 5 else t for n, t in state.items()}
-
-
-# ---------------------------------------------------------------------------------------------------- read_weights
-
-
-@pytest.mark.parametrize("wrapper", [None, "model", "model_state", "state_dict"])
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("zipped", [True, False])
-def test_wrappers_prefix_and_both_formats_are_understood(tmp_path, wrapper, prefix, zipped):
-    state = {"head.weight": torch.randn(2, 3), "norm.num_batches_tracked": torch.tensor(7)}
-    content = OrderedDict((prefix + name, tensor) for name, tensor in state.items())
-    if wrapper:
-        content = {"epoch": 3, "cfg": "MODEL: {}", wrapper: content, "optimizer_state": {"lr": 0.1}}
-    got = read_weights(saved(content, tmp_path / "a.pyth", _use_new_zipfile_serialization=zipped))
-    assert list(got) == list(state)
-    assert all(torch.equal(got[n], state[n]) for n in state)
-
-
-def test_a_wrapper_within_a_wrapper(tmp_path):
-    path = saved({"state_dict": {"model": {"module.a": torch.ones(2)}}}, tmp_path / "a.pyth")
-    assert read_weights(path)["a"].tolist() == [1, 1]
-
-
-def test_a_parameter_that_is_called_like_a_wrapper_is_a_parameter():
-    assert list(named_tensors({"model": torch.ones(1)}, "x")) == ["model"]
-
-
-def test_prefix_comes_off_only_where_all_names_have_it():
-    assert list(named_tensors({"module.a": torch.ones(1), "b": torch.ones(1)}, "x")) == ["module.a", "b"]
-
-
-def test_training_parameters_are_read(tmp_path):
-    path = saved({"a": nn.Parameter(torch.ones(2))}, tmp_path / "a.pyth")
-    assert read_weights(path)["a"].tolist() == [1, 1]
-
-
-def test_content_is_all_that_a_checkpoint_holds(tmp_path):
-    content = {"epoch": 3, "cfg": "A: 1", "history": [{"loss": 0.5}], "best": None, "model_state": {"a": torch.ones(2)}}
-    got = read_content(saved(content, tmp_path / "a.pyth"))
-    assert got["model_state"].pop("a").tolist() == [1, 1]
-    assert got == {**content, "model_state": {}}
-    assert error_of(read_content, tmp_path / "b.pyth").endswith(
-        "/b.pyth' cannot be read (No such file or directory); check the path"
-    )
-
-
-def test_path_objects_are_paths(tmp_path):
-    saved({"a": torch.ones(2)}, tmp_path / "a.pyth")
-    assert list(read_weights(tmp_path / "a.pyth")) == ["a"]
-
-
-def test_no_such_file_and_a_folder(tmp_path):
-    message = error_of(read_weights, tmp_path / "none.pyth")
-    assert message == f"weight file '{tmp_path}/none.pyth' cannot be read (No such file or directory); check the path"
-    assert (
-        error_of(read_weights, tmp_path) == f"weight file '{tmp_path}' cannot be read (Is a directory); check the path"
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "begins"),
-    [
-        (b"hello world\nmore\n", "'hello world'"),
-        (b"version https://git-lfs.github.com/spec/v1\noid", "'version https://git-lfs.github.com/spec/'"),
-        (b"\n  <!DOCTYPE html>\n<html>", "'<!DOCTYPE html>'"),
-        (b'{"a": 1}', "'{\"a\": 1}'"),
-        ("Gewichte für später".encode(), "'Gewichte für später'"),
-        (b"PK was here", "'PK was here'"),
-    ],
-)
-def test_text(tmp_path, content, begins):
-    (tmp_path / "a.pyth").write_bytes(content)
-    message = error_of(read_weights, tmp_path / "a.pyth")
-    assert (
-        message == f"weight file '{tmp_path}/a.pyth' is text, not a PyTorch file (it begins {begins}); fetch it again"
-    )
-
-
-def test_empty_file(tmp_path):
-    (tmp_path / "a.pyth").touch()
-    assert (
-        error_of(read_weights, tmp_path / "a.pyth")
-        == f"weight file '{tmp_path}/a.pyth' is empty; fetch or write it again"
-    )
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("part", [0.02, 0.3, 0.5, 0.9, 0.999])
-def test_truncated_at_any_place(tmp_path, zipped, part):
-    whole = io.BytesIO()
-    torch.save({"a": torch.ones(4000)}, whole, _use_new_zipfile_serialization=zipped)
-    (tmp_path / "a.pyth").write_bytes(whole.getvalue()[: int(len(whole.getvalue()) * part)])
-    message = error_of(read_weights, tmp_path / "a.pyth")
-    assert message.startswith(f"weight file '{tmp_path}/a.pyth' is ")
-    assert "truncated" in message or "damaged" in message
-    assert "weights_only" not in message, "nobody is told to read it unsafely"
-
-
-def test_truncated_archive_says_what_to_do(tmp_path):
-    path = saved({"a": torch.ones(4000)}, tmp_path / "a.pyth")
-    os.truncate(path, 9000)
-    assert error_of(read_weights, path) == f"weight file '{path}' is truncated or not a PyTorch file; fetch it again"
-
-
-def test_a_reading_error_of_the_system_is_told_as_such(tmp_path, monkeypatch):
-    def broken(*args, **kwargs):
-        raise OSError(errno.EIO, "Input/output error")
-
-    path = saved({"a": torch.ones(4)}, tmp_path / "a.pyth")
-    monkeypatch.setattr(torch, "load", broken)
-    assert error_of(read_weights, path) == f"weight file '{path}' cannot be read (Input/output error); check the path"
-
-
-def test_damaged_in_the_middle(tmp_path):
-    path = saved({"a": torch.ones(40)}, tmp_path / "a.pyth")
-    content = bytearray((tmp_path / "a.pyth").read_bytes())
-    content[70:140] = b"\xff" * 70
-    (tmp_path / "a.pyth").write_bytes(content)
-    assert "is damaged" in error_of(read_weights, path) or "truncated" in error_of(read_weights, path)
-
-
-class Trap:
-    """Unpickling this would make a folder."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-@pytest.mark.parametrize("form", ["torch", "torch legacy", "pickle"])
-def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, form, protocol):
-    content = {"state_dict": {"a": torch.ones(2), "b": Trap(tmp_path / "sprung")}}
-    path = tmp_path / "a.pyth"
-    if form == "pickle":
-        path.write_bytes(pickle.dumps(content["state_dict"]["b"], protocol))
-    else:
-        torch.save(content, path, pickle_protocol=max(protocol, 2), _use_new_zipfile_serialization=form == "torch")
-    message = error_of(read_weights, path)
-    assert message.startswith(f"weight file '{path}' is ") or "holds an object that is not a tensor" in message
-    assert not (tmp_path / "sprung").exists()
-
-    with open(path, "rb") as file:  # The trap does work: this test can fail.
-        (pickle.load if form == "pickle" else lambda f: torch.load(f, weights_only=False))(file)
-    assert (tmp_path / "sprung").exists()
-
-
-def test_a_whole_module_is_refused_with_its_name_and_the_remedy(tmp_path):
-    path = saved(nn.Linear(2, 2), tmp_path / "a.pyth")
-    assert error_of(read_weights, path) == (
-        f"weight file '{path}' holds an object that is not a tensor (torch.nn.modules.linear.Linear) and was not "
-        "loaded, because building it could run code; save a plain state dict, torch.save(model.state_dict(), path)"
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "wanted"),
-    [
-        (
-            {"epoch": 3, "lr": [0.1]},
-            "holds no tensors (keys: epoch, lr); looked at the top and under model, model_state",
-        ),
-        ({}, "holds no tensors (keys: none)"),
-        ({"model": {}}, "holds no tensors (keys: none)"),
-        ({"model": {"a": 1, "b": 2, "c": 3, "d": 4}}, "holds no tensors (keys: a, b, c, ...)"),
-        ({"a": torch.ones(1), "b": 3}, "holds more than tensors: b"),
-        ({"a": torch.ones(1), 5: torch.ones(1)}, "holds more than tensors: 5"),
-        (torch.ones(3), "holds a Tensor, not a dict of tensors by name"),
-        ([torch.ones(3)], "holds a list, not a dict of tensors by name"),
-    ],
-)
-def test_contents_without_named_tensors(tmp_path, content, wanted):
-    path = saved(content, tmp_path / "a.pyth")
-    assert error_of(read_weights, path).startswith(f"weight file '{path}' {wanted}")
-
-
-def test_numpy_archive(tmp_path):
-    np.savez(tmp_path / "a.npz", a=np.ones(3))
-    assert error_of(read_weights, tmp_path / "a.npz").startswith(
-        f"weight file '{tmp_path}/a.npz' is damaged or holds more"
-    )
-
-
-# ---------------------------------------------------------------------------------------------------- load_weights
+def light(**kwargs) -> Hourglass:
+    return Hourglass(**{**TINY, "mlp_ratio": 4, **kwargs})
 
 
 def snapshot(model):
@@ -279,12 +74,16 @@ def test_inflation_and_its_report(mode):
     image = flattened(tiny().state_dict())
     model = Uniformer(**TINY)
     report = load_weights(model, image, inflate=mode)
-    volumes = [name for name, tensor in image.items() if tensor.ndim == 4]
+    kernels = {name: model.state_dict()[name].shape[2] for name, tensor in image.items() if tensor.ndim == 4}
     word = "average" if mode is True else mode
-    assert report.inflated == volumes
-    assert report.loaded == [name for name in image if name not in volumes]
-    assert not (report.missing or report.unexpected or report.adapted or report.left_out_head)
-    assert report.summary() == f"the state dict: {len(report.loaded)} tensors loaded, {len(volumes)} inflated ({word})"
+    assert report.inflated == [name for name, time in kernels.items() if time > 1]
+    assert report.adapted == [name for name, time in kernels.items() if time == 1], (
+        "pointwise, and patches after stage 1"
+    )
+    assert report.loaded == [name for name in image if name not in kernels]
+    assert not (report.missing or report.unexpected or report.left_out_head or report.started)
+    assert (len(report.loaded), len(report.inflated), len(report.adapted)) == (106, 10, 15)
+    assert report.summary() == f"the state dict: 106 tensors loaded, 10 inflated ({word}), 15 adapted"
     own, wanted = model.state_dict()["patch_embed1.proj.weight"], image["patch_embed1.proj.weight"]
     torch.testing.assert_close(own.sum(2), wanted)
     torch.testing.assert_close(own[:, :, 1], wanted if mode == "center" else wanted / 3)
@@ -302,9 +101,9 @@ def test_published_image_file_report():
     report = load_weights(
         uniformer_small(**KERNEL), filled_state("image_small"), inflate="average", allow_new_head=True
     )
-    assert (len(report.loaded), len(report.inflated)) == (272, 57)
+    # Inflated: the stem, 18 position encodings, 7 local affinities.
     assert report.summary() == (
-        "the state dict: 272 tensors loaded, 57 inflated (average), "
+        "the state dict: 272 tensors loaded, 26 inflated (average), 31 adapted, "
         "head left out, it starts anew (head.weight, head.bias)"
     )
 
@@ -313,8 +112,9 @@ def test_image_file_into_split_keeps_frames_apart_whatever_the_network_was():
     image = flattened(tiny().state_dict())
     model = tiny(split=True).eval()
     report = load_weights(model, image, inflate="center")
-    assert len(report.adapted) == 3 * 6
-    assert all(".t_norm." in name or ".t_attn." in name for name in report.adapted)
+    timed = [name for name in report.adapted if ".t_norm." in name or ".t_attn." in name]
+    assert len(timed) == 3 * 6
+    assert all(image[name].ndim == 4 for name in report.adapted if name not in timed)
     assert report.missing == []
     joint = Uniformer(**TINY).eval()
     load_weights(joint, image, inflate="center")
@@ -327,6 +127,96 @@ def test_unknown_inflation():
         UserError, match=r"unknown inflation 'middle' \(TRAIN.CHECKPOINT_INFLATE\); known: average, center"
     ):
         load_weights(tiny(), {"a": torch.ones(1)}, inflate="middle")
+
+
+def test_4d_kernels_fit_an_image_network_without_inflation(tmp_path):
+    source, model = tiny(image=True, layer_scale=True), Uniformer(**TINY, image=True, layer_scale=True)
+    flat = {n: t.squeeze(2) if t.ndim == 5 else t for n, t in source.state_dict().items()}
+    assert flat["blocks1.0.gamma_1"].shape == (1, 8, 1, 1)
+    path = saved({"model": flat}, tmp_path / "image.pth")
+    report = load_weights(model, path)
+    assert report.adapted == [name for name, tensor in flat.items() if tensor.ndim == 4]
+    assert (len(report.adapted), report.inflated) == (25 + 6, [])
+    assert report.summary() == f"{path}: {106 + 6} tensors loaded, 31 adapted"
+    assert unchanged(model, source.state_dict())
+
+
+def test_inflation_changes_nothing_for_an_image_network():
+    source, model = tiny(image=True), Uniformer(**TINY, image=True)
+    flat = {n: t.squeeze(2) if t.ndim == 5 else t for n, t in source.state_dict().items()}
+    assert load_weights(model, flat, inflate="average").inflated == []
+    assert unchanged(model, source.state_dict())
+
+
+@pytest.mark.parametrize("mode", ["average", "center"])
+def test_an_image_network_saved_here_is_inflated_too(mode):
+    """Its kernels are (., ., 1, ., .) in the file."""
+    source = tiny(image=True)
+    models = [Uniformer(**TINY) for _ in range(2)]
+    flat = {n: t.squeeze(2) if t.ndim == 5 else t for n, t in source.state_dict().items()}
+    reports = [
+        load_weights(m, state, inflate=mode) for m, state in zip(models, (source.state_dict(), flat), strict=True)
+    ]
+    assert unchanged(models[0], models[1].state_dict())
+    assert reports[0].inflated == reports[1].inflated
+    assert len(reports[0].inflated) == 10
+
+
+def test_a_video_kernel_of_one_frame_is_not_inflated():
+    message = error_of(load_weights, tiny(std=True), tiny().state_dict(), inflate="average")
+    assert "set UNIFORMER.STD False" in message
+
+
+def test_layer_scale_between_its_shapes():
+    source, model = tiny(layer_scale=True), Uniformer(**TINY, layer_scale=True)
+    state = snapshot(source)
+    state["blocks1.0.gamma_1"] = state["blocks1.0.gamma_1"][..., 0]
+    state["blocks2.0.gamma_2"] = state["blocks2.0.gamma_2"][:, :, 0]
+    report = load_weights(model, state)
+    assert report.adapted == ["blocks1.0.gamma_1", "blocks2.0.gamma_2"]
+    assert unchanged(model, source.state_dict())
+
+
+def test_layer_scale_that_an_image_file_lacks_starts_where_the_network_does():
+    image = flattened(tiny().state_dict())
+    model = Uniformer(**TINY, layer_scale=True, layer_scale_init=0.1)
+    report = load_weights(model, image, inflate="average")
+    gammas = [name for name in model.state_dict() if "gamma" in name]
+    assert (report.started, report.start_value) == (gammas, pytest.approx(0.1))
+    assert report.missing == []
+    assert report.summary() == (
+        "the state dict: 106 tensors loaded, 10 inflated (average), 15 adapted, 12 layer scales start at 0.1"
+    )
+    assert all(model.state_dict()[name].unique().tolist() == [pytest.approx(0.1)] for name in gammas)
+
+
+def test_layer_scale_that_was_trained_already_is_kept_and_said():
+    model = tiny(layer_scale=True)
+    before = snapshot(model)
+    report = load_weights(model, flattened(tiny().state_dict()), inflate="center")
+    assert report.start_value is None
+    assert report.summary().endswith("12 layer scales start at their own values")
+    assert all(torch.equal(model.state_dict()[name], before[name]) for name in report.started)
+
+
+def test_layer_scale_in_some_stages_of_an_image_file():
+    image = flattened(tiny(layer_scale=(False, False, True, True)).state_dict())
+    model = Uniformer(**TINY, layer_scale=True)
+    report = load_weights(model, image, inflate="average")
+    assert [name.split(".")[0] for name in report.started] == ["blocks1"] * 2 + ["blocks2"] * 4
+    assert torch.equal(model.blocks3[1].gamma_2, image["blocks3.1.gamma_2"])
+
+
+def test_layer_scale_missing_in_one_block_of_a_stage_is_missing():
+    image = flattened(tiny(layer_scale=True).state_dict())
+    del image["blocks3.1.gamma_2"]
+    message = error_of(load_weights, tiny(layer_scale=True), image, inflate="average")
+    assert "1 missing (blocks3.1.gamma_2)" in message
+
+
+def test_layer_scale_that_a_video_file_lacks_is_missing():
+    message = error_of(load_weights, tiny(layer_scale=True), tiny().state_dict(), inflate="average")
+    assert "12 missing (blocks1.0.gamma_1, " in message
 
 
 def test_another_head_is_left_out_only_when_allowed():
@@ -359,14 +249,64 @@ def test_a_missing_head_is_missing_also_when_a_new_one_is_allowed():
     assert "2 missing (head.weight, head.bias)" in error_of(load_weights, tiny(), state, allow_new_head=True)
 
 
+HEADS = ["head.weight", "head.bias", "aux_head.weight", "aux_head.bias"]
+
+
+def test_all_heads_are_left_out_together():
+    source, model = tiny(num_classes=9, aux_head=True), Uniformer(**TINY, aux_head=True)
+    before = snapshot(model)
+    report = load_weights(model, source.state_dict(), allow_new_head=True)
+    assert report.left_out_head == HEADS
+    assert report.summary().endswith(f"head left out, it starts anew ({', '.join(HEADS)})")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, (before if name in HEADS else source.state_dict())[name]), name
+
+
+def test_both_heads_of_an_hourglass_are_left_out_together():
+    source, model = light(num_classes=9), light()
+    report = load_weights(model, source.state_dict(), allow_new_head=True)
+    assert report.left_out_head == ["head.weight", "head.bias", "head_cls.weight", "head_cls.bias"]
+    assert torch.equal(model.norm_cls.weight, source.norm_cls.weight), "the norm before the head is no head"
+
+
+def test_one_head_of_another_size_takes_the_other_with_it():
+    state = {**light().state_dict(), "head_cls.weight": torch.zeros(9, 32), "head_cls.bias": torch.zeros(9)}
+    report = load_weights(light(), state, allow_new_head=True)
+    assert report.left_out_head == ["head.weight", "head.bias", "head_cls.weight", "head_cls.bias"]
+
+
+@pytest.mark.parametrize("classes", [5, 9])
+def test_a_second_head_without_a_place_is_left_out_where_a_new_head_is_allowed(classes):
+    source, model = tiny(num_classes=classes, aux_head=True), Uniformer(**TINY)
+    before = snapshot(model)
+    message = error_of(load_weights, model, source.state_dict())
+    assert "set UNIFORMER.AUX_HEAD True" in message
+    assert "2 unexpected (aux_head.weight, aux_head.bias)" in message
+    report = load_weights(model, source.state_dict(), allow_new_head=True)
+    assert report.left_out_head == (HEADS if classes == 9 else HEADS[2:])
+    assert report.unexpected == []
+    what = "head left out, it starts anew (head.weight, " if classes == 9 else "second head left out (aux_head.weight, "
+    assert what in report.summary()
+    assert torch.equal(model.head.weight, before["head.weight"] if classes == 9 else source.head.weight)
+
+
+def test_a_second_head_that_the_file_lacks_is_missing():
+    message = error_of(load_weights, tiny(aux_head=True), tiny().state_dict(), allow_new_head=True)
+    assert "2 missing (aux_head.weight, aux_head.bias)" in message
+    assert "a second head, aux_head, is here only: set UNIFORMER.AUX_HEAD False" in message
+
+
 def test_image_file_without_inflation_names_the_key():
     model = Uniformer(**TINY)
     before = snapshot(model)
     image = flattened(tiny().state_dict())
     message = error_of(load_weights, model, image)
     assert "of another shape (patch_embed1.proj.weight [8, 3, 4, 4], here [8, 3, 3, 4, 4]; " in message
-    assert message.endswith("; 2D weights need TRAIN.CHECKPOINT_INFLATE average or center; nothing was loaded")
-    assert "UNIFORMER." not in message
+    assert message.endswith(
+        "; 2D weights need TRAIN.CHECKPOINT_INFLATE average or center, or an image network (UNIFORMER.IMAGE True); "
+        "nothing was loaded"
+    )
+    assert message.count("UNIFORMER.") == 1
     assert unchanged(model, before)
 
 
@@ -378,7 +318,10 @@ def test_another_local_kernel_names_both_and_the_key():
         "0 missing, 0 unexpected, 3 of another shape (blocks1.0.attn.weight [8, 1, 5, 5, 5], here [8, 1, 3, 5, 5]"
         in message
     )
-    assert "the local kernel is 5x5x5 in the file and 3x5x5 here, see UNIFORMER.LOCAL_KERNEL; nothing" in message
+    assert message.endswith(
+        "; the local kernel is 5x5x5 in the file and 3x5x5 here: set UNIFORMER.LOCAL_KERNEL [5, 5, 5]; "
+        "nothing was loaded"
+    )
     assert unchanged(model, before)
 
 
@@ -386,7 +329,7 @@ def test_another_local_kernel_names_both_and_the_key():
 def test_image_kernel_of_another_size_names_both_and_the_key(inflate):
     image = flattened(tiny().state_dict())
     message = error_of(load_weights, tiny(local_kernel=(3, 7, 7)), image, inflate=inflate)
-    assert "the local kernel is 5x5 in the file and 3x7x7 here, see UNIFORMER.LOCAL_KERNEL" in message
+    assert "the local kernel is 5x5 in the file and 3x7x7 here: set UNIFORMER.LOCAL_KERNEL [3, 5, 5]" in message
     assert ("TRAIN.CHECKPOINT_INFLATE" in message) == (inflate is None)
 
 
@@ -406,7 +349,8 @@ def test_another_network_names_counts_and_first_names():
     assert message == (
         "the state dict does not fit this network: 0 missing, 356 unexpected (blocks1.3.pos_embed.weight, "
         "blocks1.3.pos_embed.bias, blocks1.3.norm1.weight, ...), 0 of another shape; "
-        "blocks are on one side only, see UNIFORMER.DEPTH; nothing was loaded"
+        "the stages have [5, 8, 20, 7] blocks in the file and [3, 4, 8, 3] here: set UNIFORMER.DEPTH [5, 8, 20, 7]; "
+        "nothing was loaded"
     )
     assert unchanged(model, before)
     message = error_of(load_weights, base, model.state_dict())
@@ -426,16 +370,186 @@ def test_random_dict():
     )
 
 
-def test_split_and_std_are_named():
-    assert "see UNIFORMER.SPLIT" in error_of(load_weights, tiny(), tiny(split=True).state_dict())
-    assert "see UNIFORMER.SPLIT" in error_of(load_weights, tiny(split=True), tiny().state_dict())
-    assert "UNIFORMER.DEPTH" not in error_of(load_weights, tiny(split=True), tiny().state_dict())
-    assert "see UNIFORMER.STD" in error_of(load_weights, tiny(std=True), tiny().state_dict())
+HEAD_OF_MESSAGE = "the state dict does not fit this network: "
+
+
+@pytest.mark.parametrize(
+    ("own", "file", "message"),
+    [
+        (
+            {},
+            {"split": True},
+            "0 missing, 18 unexpected (blocks3.0.t_norm.weight, blocks3.0.t_norm.bias, blocks3.0.t_attn.qkv.weight, "
+            "...), 0 of another shape; temporal attention is in the file only: set UNIFORMER.SPLIT True",
+        ),
+        (
+            {"split": True},
+            {},
+            "18 missing (blocks3.0.t_norm.weight, blocks3.0.t_norm.bias, blocks3.0.t_attn.qkv.weight, ...), 0 "
+            "unexpected, 0 of another shape; temporal attention is here only: set UNIFORMER.SPLIT False",
+        ),
+        (
+            {"std": True},
+            {},
+            "0 missing, 0 unexpected, 3 of another shape (patch_embed2.proj.weight [16, 8, 1, 2, 2], here "
+            "[16, 8, 3, 2, 2]; patch_embed3.proj.weight [24, 16, 1, 2, 2], here [24, 16, 3, 2, 2]; "
+            "patch_embed4.proj.weight [32, 24, 1, 2, 2], here [32, 24, 3, 2, 2]); strided convolutions see one frame "
+            "in the file and three frames here: set UNIFORMER.STD False",
+        ),
+        (
+            {},
+            {"widths": (8, 16, 32, 40)},
+            "0 missing, 0 unexpected, 55 of another shape (patch_embed3.norm.weight [32], here [24]; "
+            "patch_embed3.norm.bias [32], here [24]; patch_embed3.proj.weight [32, 16, 1, 2, 2], here "
+            "[24, 16, 1, 2, 2], ...); the first tensor of another width is patch_embed3.norm.weight, [32] in the file "
+            "and [24] here: set UNIFORMER.EMBED_DIM [8, 16, 32, 40]",
+        ),
+        (
+            {},
+            {"mlp_ratio": 3},
+            "0 missing, 0 unexpected, 18 of another shape (blocks1.0.mlp.fc1.weight [24, 8, 1, 1, 1], here "
+            "[32, 8, 1, 1, 1]; blocks1.0.mlp.fc1.bias [24], here [32]; blocks1.0.mlp.fc2.weight [8, 24, 1, 1, 1], here "
+            "[8, 32, 1, 1, 1], ...); the MLPs are 3 times as wide as their stage in the file and 4 times here: "
+            "set UNIFORMER.MLP_RATIO 3",
+        ),
+        (
+            {"mlp_ratio": (4, 4, 4, 2)},
+            {"mlp_ratio": (4, 4, 2.5, 2)},
+            "0 missing, 0 unexpected, 6 of another shape (blocks3.0.mlp.fc1.weight [60, 24], here [96, 24]; "
+            "blocks3.0.mlp.fc1.bias [60], here [96]; blocks3.0.mlp.fc2.weight [24, 60], here [24, 96], ...); the MLPs "
+            "are [4, 4, 2.5, 2] times as wide as their stage in the file and [4, 4, 4, 2] times here: "
+            "set UNIFORMER.MLP_RATIO [4, 4, 2.5, 2]",
+        ),
+        (
+            {},
+            {"layer_scale": (False, False, True, True)},
+            "0 missing, 6 unexpected (blocks3.0.gamma_1, blocks3.0.gamma_2, blocks3.1.gamma_1, ...), 0 of another "
+            "shape; layer scale is in stages 3, 4 in the file and in no stage here: "
+            "set UNIFORMER.LAYER_SCALE [False, False, True, True]",
+        ),
+        (
+            {"layer_scale": True},
+            {},
+            "12 missing (blocks1.0.gamma_1, blocks1.0.gamma_2, blocks2.0.gamma_1, ...), 0 unexpected, 0 of another "
+            "shape; layer scale is in no stage in the file and in all stages here: set UNIFORMER.LAYER_SCALE False",
+        ),
+        (
+            {},
+            {"conv_stem": True},
+            "16 missing (patch_embed1.norm.weight, patch_embed1.norm.bias, patch_embed1.proj.weight, ...), 35 "
+            "unexpected (patch_embed1.proj.0.weight, patch_embed1.proj.0.bias, patch_embed1.proj.1.weight, ...), 0 of "
+            "another shape; the convolutional stem is in the file only: set UNIFORMER.CONV_STEM True",
+        ),
+        (
+            {"conv_stem": True},
+            {},
+            "30 missing (patch_embed1.proj.0.weight, patch_embed1.proj.0.bias, patch_embed1.proj.1.weight, ...), 16 "
+            "unexpected (patch_embed1.norm.weight, patch_embed1.norm.bias, patch_embed1.proj.weight, ...), 0 of "
+            "another shape; the convolutional stem is here only: set UNIFORMER.CONV_STEM False",
+        ),
+        (
+            {},
+            {"aux_head": True},
+            "0 missing, 2 unexpected (aux_head.weight, aux_head.bias), 0 of another shape; a second head, aux_head, is "
+            "in the file only: set UNIFORMER.AUX_HEAD True",
+        ),
+        (
+            {"image": True},
+            {},
+            "0 missing, 0 unexpected, 10 of another shape (patch_embed1.proj.weight [8, 3, 3, 4, 4], here "
+            "[8, 3, 1, 4, 4]; blocks1.0.pos_embed.weight [8, 1, 3, 3, 3], here [8, 1, 1, 3, 3]; "
+            "blocks1.0.attn.weight [8, 1, 3, 5, 5], here [8, 1, 1, 5, 5], ...); its kernels have a temporal extent, it "
+            "is of a video network: set UNIFORMER.IMAGE False; the local kernel is 3x5x5 in the file and 1x5x5 here: "
+            "set UNIFORMER.LOCAL_KERNEL [3, 5, 5]",
+        ),
+        (
+            {},
+            {"image": True},
+            "0 missing, 0 unexpected, 10 of another shape (patch_embed1.proj.weight [8, 3, 1, 4, 4], here "
+            "[8, 3, 3, 4, 4]; blocks1.0.pos_embed.weight [8, 1, 1, 3, 3], here [8, 1, 3, 3, 3]; "
+            "blocks1.0.attn.weight [8, 1, 1, 5, 5], here [8, 1, 3, 5, 5], ...); 2D weights need "
+            "TRAIN.CHECKPOINT_INFLATE average or center, or an image network (UNIFORMER.IMAGE True)",
+        ),
+    ],
+)
+def test_each_cause_is_named_with_the_value_to_set(own, file, message):
+    model = tiny(**own)
+    before = snapshot(model)
+    got = error_of(load_weights, model, tiny(**file).state_dict())
+    assert got == f"{HEAD_OF_MESSAGE}{message}; nothing was loaded"
+    assert unchanged(model, before)
+
+
+@pytest.mark.parametrize(
+    ("own", "file", "advice"),
+    [
+        (
+            lambda: Uniformer(**TINY),
+            light,
+            "the file has a class token, it is of another network: set MODEL.MODEL_NAME Uniformer_light",
+        ),
+        (
+            lambda: Uniformer(**TINY),
+            lambda: light(layer_scale=True),
+            "the file has a class token, it is of another network: set MODEL.MODEL_NAME Uniformer_light_ls_fp32",
+        ),
+        (
+            light,
+            lambda: Uniformer(**TINY),
+            "the file has no class token, it is of another network: set MODEL.MODEL_NAME Uniformer",
+        ),
+        (
+            light,
+            lambda: light(layer_scale=True),
+            "layer scale is in all stages in the file and in no stage here: "
+            "set MODEL.MODEL_NAME Uniformer_light_ls_fp32 and UNIFORMER.LAYER_SCALE True",
+        ),
+        (
+            lambda: light(layer_scale=True),
+            light,
+            "layer scale is in no stage in the file and in all stages here: "
+            "set MODEL.MODEL_NAME Uniformer_light and UNIFORMER.LAYER_SCALE False",
+        ),
+        (
+            light,
+            lambda: light(widths=(12, 16, 24, 32)),
+            "the first tensor of another width is patch_embed1.proj.0.weight, [6, 3, 3, 3, 3] in the file and "
+            "[4, 3, 3, 3, 3] here: set UNIFORMER.EMBED_DIM [12, 16, 24, 32]",
+        ),
+    ],
+)
+def test_the_other_kind_of_network(own, file, advice):
+    got = error_of(load_weights, own(), file().state_dict())
+    assert got.split("), ")[-1].split("; ", 1)[-1].endswith(f"{advice}; nothing was loaded")
+
+
+def test_what_an_image_file_may_lack_is_no_cause():
+    for options in ({"layer_scale": True}, {"split": True}):
+        message = error_of(load_weights, tiny(**options), tiny(image=True).state_dict())
+        assert message.endswith("or an image network (UNIFORMER.IMAGE True); nothing was loaded")
+        assert message.count("; ") == 4, "between three shapes, before the advice and at the end"
+
+
+def test_a_wrong_value_and_its_consequences_are_three_hints_at_most():
+    options = {"widths": (8, 16, 24, 40), "depths": (2, 2, 2, 1), "mlp_ratio": 2, "split": True, "num_classes": 9}
+    message = error_of(load_weights, tiny(local_kernel=(5, 5, 5)), tiny(**options).state_dict())
+    assert message.count(": set ") == 3
+    assert [message.index(key) for key in ("UNIFORMER.DEPTH", "UNIFORMER.EMBED_DIM", "UNIFORMER.LOCAL_KERNEL")]
 
 
 def test_a_file_error_names_the_file(tmp_path):
     path = saved(tiny(depths=(2, 2, 2, 1)).state_dict(), tmp_path / "two.pyth")
     assert error_of(load_weights, tiny(), path).startswith(f"weight file '{path}' does not fit this network: 0 missing")
+
+
+def test_tensors_given_by_name_are_said_to_be_of_their_file():
+    state = tiny().state_dict()
+    report = load_weights(Uniformer(**TINY), state, origin="a/b.pyth")
+    assert report.path == "a/b.pyth"
+    assert report.summary() == f"a/b.pyth: {len(state)} tensors loaded"
+    del state["norm.weight"]
+    message = error_of(load_weights, tiny(), state, origin="a/b.pyth")
+    assert message.startswith("weight file 'a/b.pyth' does not fit this network: 1 missing (norm.weight)")
 
 
 def test_an_error_late_in_the_file_still_leaves_the_network_untouched():

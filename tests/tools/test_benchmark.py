@@ -121,6 +121,22 @@ def test_a_configuration_file(tmp_path, capsys):
             ["model", *TINY, "UNIFORMER.HEAD_DROPOUT_RATE", "0.1"],
             "dropout makes the two sides' gradients differ; set UNIFORMER.HEAD_DROPOUT_RATE 0",
         ),
+        (
+            ["model", *TINY, "MODEL.MODEL_NAME", "Uniformer_light"],
+            "there is no plain Uniformer_light to compare with; set MODEL.MODEL_NAME Uniformer",
+        ),
+        (
+            ["model", *TINY, "UNIFORMER.CONV_STEM", "True"],
+            "the plain network has no conv_stem; set UNIFORMER.CONV_STEM False",
+        ),
+        (
+            ["model", *TINY, "UNIFORMER.LAYER_SCALE", "[False, False, True, True]"],
+            "the plain network has no layer_scale; set UNIFORMER.LAYER_SCALE False",
+        ),
+        (
+            ["model", *TINY, "UNIFORMER.MLP_RATIO", "[4, 4, 3, 3]"],
+            "the plain network has one MLP ratio for all stages; set UNIFORMER.MLP_RATIO to one number",
+        ),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, capsys):

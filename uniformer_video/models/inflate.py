@@ -62,6 +62,11 @@ def is_time_attention(name: str) -> bool:
     return ".t_norm." in name or ".t_attn." in name
 
 
+def is_layer_scale(name: str) -> bool:
+    """Say whether a parameter's name is one of layer scale, which an image file may lack."""
+    return name.endswith((".gamma_1", ".gamma_2"))
+
+
 def identity_in_time(name: str, like: Tensor) -> Tensor:
     """Return the start value of a parameter of temporal attention, with which it changes nothing.
 

@@ -1,32 +1,24 @@
-"""Weight files: read without running what they hold, loaded whole or not at all, and a report of what they gave."""
+"""Weights into a network: whole or not at all, and a report of what a file gave."""
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import IO
 
-import torch
 from torch import Tensor, nn
 
-from uniformer_video.models.inflate import identity_in_time, inflation_mode, is_time_attention
+from uniformer_video.models.anatomy import Anatomy
+from uniformer_video.models.inflate import identity_in_time, inflation_mode, is_layer_scale, is_time_attention
 from uniformer_video.models.inflate import inflate as inflate_kernel
 from uniformer_video.models.mismatch import Mismatch, Shapes
+from uniformer_video.models.weight_files import described, named_tensors, read_content, read_weights
 from uniformer_video.runtime.errors import WeightError
-from uniformer_video.runtime.paths import PATHS
 
-WRAPPERS = ("model_state", "model", "state_dict")
-"""Keys under which training programs file the parameters."""
+__all__ = ["HEADS", "LoadReport", "load_weights", "named_tensors", "read_content", "read_weights"]
 
-PREFIX = "module."
-"""What torch's data-parallel wrappers put before every name."""
-
-HEAD = ("head.weight", "head.bias")
-"""The only parameters a load may leave out."""
+HEADS = ("head.", "head_cls.", "aux_head.")
+"""Prefixes of the only parameters that a load may leave out: the heads, which go with the classes."""
 
 _COUNTER = "num_batches_tracked"
 
@@ -39,12 +31,15 @@ class LoadReport:
         path: the file, or "the state dict".
         loaded: taken as they are.
         inflated: 2D kernels that got a temporal extent.
-        adapted: taken with another view of the shape (trailing ones), and temporal attention that an image file cannot
-            hold, set to its start value, which changes nothing.
+        adapted: taken with another view of the shape (trailing ones, a temporal extent of 1), and temporal attention
+            that an image file cannot hold, set to its start value, which changes nothing.
         missing: parameters the file lacks; empty after a successful load.
         unexpected: tensors the network has no place for; empty after a successful load.
-        left_out_head: the head's parameters, of another number of classes; they keep the network's own start.
-        inflation: "average" or "center" where kernels were inflated.
+        left_out_head: the heads' parameters in a file with other classes, where the network keeps its own start, and
+            those of a second head that the network lacks.
+        started: layer scales that an inflated image file lacks; they keep the value they have in the network.
+        start_value: that value, where it is one.
+        inflation: "average" or "center" where kernels were to be inflated.
     """
 
     path: str
@@ -54,6 +49,8 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     left_out_head: list[str] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
+    start_value: float | None = None
     inflation: str | None = None
 
     def summary(self) -> str:
@@ -63,123 +60,14 @@ class LoadReport:
             parts.append(f"{len(self.inflated)} inflated ({self.inflation})")
         if self.adapted:
             parts.append(f"{len(self.adapted)} adapted")
+        if self.started:
+            value = "their own values" if self.start_value is None else f"{self.start_value:.6g}"
+            parts.append(f"{len(self.started)} layer scales start at {value}")
         if self.left_out_head:
-            parts.append(f"head left out, it starts anew ({', '.join(self.left_out_head)})")
+            only_second = all(name.startswith("aux_head.") for name in self.left_out_head)
+            what = "second head left out" if only_second else "head left out, it starts anew"
+            parts.append(f"{what} ({', '.join(self.left_out_head)})")
         return f"{self.path}: {', '.join(parts)}"
-
-
-def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Read the tensors of a weight file onto the CPU; nothing else a file holds is ever built or run.
-
-    Wrappers (:data:`WRAPPERS`) and a ``module.`` prefix are taken off.
-
-    Args:
-        path: anything ``PATHS`` opens.
-
-    Returns:
-        Tensors by parameter name, as stored (dtype and shape).
-
-    Raises:
-        WeightError: one line with the path: no such file, text, a truncated file, objects other than tensors, no
-            tensors.
-    """
-    return named_tensors(read_content(path), _named(path))
-
-
-def read_content(path: str | os.PathLike[str]) -> object:
-    """Read all that a file holds onto the CPU: tensors, numbers, texts and containers of them, never code.
-
-    Args:
-        path: anything ``PATHS`` opens.
-
-    Raises:
-        WeightError: one line with the path: no such file, text, a truncated file, objects of other kinds.
-    """
-    where = _named(path)
-    try:
-        with PATHS.open(os.fspath(path), "rb") as file:
-            start = file.read(64)
-            file.seek(0)
-            return _load(file, start, where)
-    except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
-        raise WeightError(f"{where} cannot be read ({reason}); check the path") from None
-
-
-def _named(path: str | os.PathLike[str]) -> str:
-    return f"weight file {os.fspath(path)!r}"
-
-
-def _load(file: IO[bytes], start: bytes, where: str) -> object:
-    if not start:
-        raise WeightError(f"{where} is empty; fetch or write it again")
-    if _is_text(start):
-        first = start.decode("utf-8", "replace").strip().split("\n")[0][:40]
-        raise WeightError(f"{where} is text, not a PyTorch file (it begins {first!r}); fetch it again")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols: whatever matters ends as an exception
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        # In a truncated archive torch seeks to before the start, which the system calls an invalid argument.
-        if error.errno != errno.EINVAL:
-            raise
-        raise WeightError(_why_unreadable(where, "EOF")) from None
-    # A damaged file can make the unpickler raise anything: KeyError, struct.error, UnicodeDecodeError, RuntimeError...
-    except Exception as error:
-        raise WeightError(_why_unreadable(where, str(error) or type(error).__name__)) from None
-
-
-def _is_text(start: bytes) -> bool:
-    """Tell text from a zip archive or a pickle, which have control bytes among the first few dozen."""
-    return start[0] != 0x80 and not any(byte < 9 or 13 < byte < 32 for byte in start)
-
-
-def _why_unreadable(where: str, reason: str) -> str:
-    foreign = re.search(r"GLOBAL (\S+)", reason)
-    if foreign:
-        return (
-            f"{where} holds an object that is not a tensor ({foreign[1]}) and was not loaded, because "
-            f"building it could run code; save a plain state dict, torch.save(model.state_dict(), path)"
-        )
-    if any(word in reason for word in ("EOF", "central directory", "magic number")):
-        return f"{where} is truncated or not a PyTorch file; fetch it again"
-    return f"{where} is damaged or holds more than tensors ({_first_sentence(reason)})"
-
-
-def _first_sentence(reason: str) -> str:
-    return reason.split("WeightsUnpickler error:")[-1].strip().split("\n")[0].split(". ")[0][:120]
-
-
-def named_tensors(content: object, where: str) -> dict[str, Tensor]:
-    """Return the parameters within what a file held: wrappers and the ``module.`` prefix taken off.
-
-    Args:
-        content: what was read.
-        where: subject of an error message.
-
-    Raises:
-        WeightError: if there is no dict of named tensors in ``content``, or something else beside the tensors.
-    """
-    wrapper = None
-    while isinstance(content, Mapping):
-        wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if wrapper is None:
-            break
-        content = content[wrapper]
-    if not isinstance(content, Mapping):
-        raise WeightError(f"{where} holds a {type(content).__name__}, not a dict of tensors by name")
-    others = [str(key) for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
-    if len(others) == len(content):
-        raise WeightError(
-            f"{where} holds no tensors (keys: {_some(others) or 'none'}); looked at the top and under "
-            f"{', '.join(sorted(WRAPPERS))}"
-        )
-    if others:
-        raise WeightError(f"{where} holds more than tensors: {_some(others)}")
-    if all(name.startswith(PREFIX) for name in content):
-        return {name[len(PREFIX) :]: tensor for name, tensor in content.items()}
-    return dict(content)
 
 
 def load_weights(
@@ -188,15 +76,18 @@ def load_weights(
     *,
     inflate: str | bool | None = None,
     allow_new_head: bool = False,
+    origin: str | os.PathLike[str] = "",
 ) -> LoadReport:
     """Load every parameter and buffer of ``model``, or raise and leave it as it was.
 
     Args:
         model: a network with the published names, on any device.
         state_or_path: tensors by name, or a file for :func:`read_weights`.
-        inflate: "average" or "center" to give 2D kernels their temporal extent; None (also "" or False) refuses them;
-            True means "average".
-        allow_new_head: leave out ``head.weight`` and ``head.bias`` where their sizes differ.
+        inflate: "average" or "center" to give 2D kernels their temporal extent; None (also "" or False) refuses them
+            wherever that extent is above 1; True means "average".
+        allow_new_head: leave out all heads' parameters (:data:`HEADS`) where one has another size, and those of a
+            second head for token labelling (``aux_head``) where the network has none.
+        origin: the file that tensors given by name were read from, for the report and for messages.
 
     Returns:
         What came from where. Counters of batches seen that an older file lacks stay as they are and are in no list.
@@ -207,17 +98,19 @@ def load_weights(
     """
     mode = inflation_mode(inflate)
     if isinstance(state_or_path, Mapping):
-        path = where = "the state dict"
+        path = os.fspath(origin) or "the state dict"
+        where = described(origin) if origin else path
         state = named_tensors(state_or_path, where)
     else:
         path = os.fspath(state_or_path)
-        where = _named(path)
+        where = described(path)
         state = read_weights(path)
     target = model.state_dict()
+    anatomy = Anatomy.of({name: tensor.shape for name, tensor in state.items()})
     report = LoadReport(path, inflation=mode)
-    new_head = allow_new_head and any(n in state and n in target and state[n].shape != target[n].shape for n in HEAD)
-    report.left_out_head = [name for name in HEAD if new_head and name in state]
-    report.unexpected = [name for name in state if name not in target]
+    if allow_new_head:
+        report.left_out_head = _heads_to_leave_out(state, target)
+    report.unexpected = [name for name in state if name not in target and name not in report.left_out_head]
 
     values: dict[str, Tensor] = {}
     misshaped: dict[str, Shapes] = {}
@@ -225,7 +118,7 @@ def load_weights(
         if name in report.left_out_head:
             continue
         if name in state:
-            value, how = _fit(state[name], own, mode)
+            value, how = _fit(state[name], own, mode, anatomy.image)
             if value is None:
                 misshaped[name] = Shapes(tuple(state[name].shape), tuple(own.shape))
             else:
@@ -233,7 +126,8 @@ def load_weights(
                 getattr(report, how).append(name)
         elif not name.endswith(_COUNTER):
             report.missing.append(name)
-    _start_time_attention(report, target, values)
+    if report.inflated:
+        _start_what_images_lack(report, target, values)
     if report.missing or report.unexpected or misshaped:
         mismatch = Mismatch(
             where=where,
@@ -242,35 +136,57 @@ def load_weights(
             unexpected=report.unexpected,
             misshaped=misshaped,
             inflating=mode is not None,
+            file=anatomy,
+            own=Anatomy.of({name: tensor.shape for name, tensor in target.items()}),
         )
         raise WeightError(mismatch.message())
     model.load_state_dict({**target, **values})
     return report
 
 
-def _fit(value: Tensor, own: Tensor, mode: str | None) -> tuple[Tensor | None, str]:
-    """Return ``value`` in the shape of ``own`` and the report's list it belongs to, or None if it does not fit."""
+def _heads_to_leave_out(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[str]:
+    """Return the names in ``state`` of all heads if one differs in size, else of a second head without a place."""
+    heads = [name for name in state if name.startswith(HEADS)]
+    if any(name in target and state[name].shape != target[name].shape for name in heads):
+        return heads
+    return [name for name in heads if name.startswith("aux_head.") and name not in target]
+
+
+def _fit(value: Tensor, own: Tensor, mode: str | None, image: bool) -> tuple[Tensor | None, str]:
+    """Return ``value`` in the shape of ``own`` and the report's list it belongs to, or None if it does not fit.
+
+    ``image`` says that ``value`` is of an image network, whose kernels may have a temporal extent of 1.
+    """
     if value.shape == own.shape:
         return value, "loaded"
-    if value.ndim == 4 and own.ndim == 5:
-        if mode and value.shape == own.shape[:2] + own.shape[3:]:
-            return inflate_kernel(value, own.shape[2], mode), "inflated"
-        return None, ""
+    if value.ndim == 5 and own.ndim == 5 and image:
+        value = value.squeeze(2)
+    if value.ndim == 4 and own.ndim == 5 and value.shape == own.shape[:2] + own.shape[3:]:
+        if own.shape[2] == 1:
+            return value.unsqueeze(2), "adapted"
+        return (inflate_kernel(value, own.shape[2], mode), "inflated") if mode else (None, "")
     longer, shorter = sorted((tuple(value.shape), tuple(own.shape)), key=len, reverse=True)
     if len(shorter) >= 2 and longer == shorter + (1,) * (len(longer) - len(shorter)):
         return value.reshape(own.shape), "adapted"
     return None, ""
 
 
-def _start_time_attention(report: LoadReport, target: Mapping[str, Tensor], values: dict[str, Tensor]) -> None:
-    """Set temporal attention to its start in ``values`` where an image file was inflated: it cannot hold any."""
-    if not report.inflated:
-        return
-    started = [name for name in report.missing if is_time_attention(name)]
-    values.update((name, identity_in_time(name, target[name])) for name in started)
-    report.adapted += started
-    report.missing = [name for name in report.missing if not is_time_attention(name)]
+def _start_what_images_lack(report: LoadReport, target: Mapping[str, Tensor], values: dict[str, Tensor]) -> None:
+    """Take what an inflated image file cannot hold or lacks off ``report.missing``, with its start in ``values``.
+
+    Temporal attention is set to a start that changes nothing; layer scale keeps the value it has.
+    """
+    timed = [name for name in report.missing if is_time_attention(name)]
+    values.update((name, identity_in_time(name, target[name])) for name in timed)
+    report.adapted += timed
+    # A whole stage or nothing of it: a file with layer scale in some blocks of a stage has lost the others.
+    scaled = {name.split(".")[0] for name in values if is_layer_scale(name)}
+    report.started = [name for name in report.missing if is_layer_scale(name) and name.split(".")[0] not in scaled]
+    report.start_value = _common_value(target[name] for name in report.started)
+    report.missing = [name for name in report.missing if name not in {*timed, *report.started}]
 
 
-def _some(names: list[str], limit: int = 3) -> str:
-    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+def _common_value(tensors: Iterable[Tensor]) -> float | None:
+    """Return the one value that all elements have, or None."""
+    values = {value for tensor in tensors for value in tensor.unique().tolist()}
+    return values.pop() if len(values) == 1 else None

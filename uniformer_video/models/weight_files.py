@@ -1,0 +1,179 @@
+"""Weight files, PyTorch's and safetensors: read without running what they hold."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from typing import IO
+
+import torch
+from torch import Tensor
+
+from uniformer_video.runtime.errors import WeightError
+from uniformer_video.runtime.paths import PATHS
+
+WRAPPERS = ("model_state", "model", "state_dict")
+"""Keys under which training programs file the parameters."""
+
+PREFIX = "module."
+"""What torch's data-parallel wrappers put before every name."""
+
+_SAFETENSORS_HEADER = 100_000_000
+"""Largest header of a safetensors file in bytes, by its specification."""
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read the tensors of a weight file onto the CPU; nothing else a file holds is ever built or run.
+
+    Wrappers (:data:`WRAPPERS`) and a ``module.`` prefix are taken off.
+
+    Args:
+        path: anything ``PATHS`` opens.
+
+    Returns:
+        Tensors by parameter name, as stored (dtype and shape).
+
+    Raises:
+        WeightError: one line with the path: no such file, text, a truncated file, objects other than tensors, no
+            tensors.
+    """
+    return named_tensors(read_content(path), described(path))
+
+
+def read_content(path: str | os.PathLike[str]) -> object:
+    """Read all that a file holds onto the CPU: tensors, numbers, texts and containers of them, never code.
+
+    What kind of file it is shows in its content, whatever its name.
+
+    Args:
+        path: anything ``PATHS`` opens.
+
+    Returns:
+        What was saved; of a safetensors file a dict of tensors, or, where it has a header of texts besides,
+        ``{"state_dict": tensors, "metadata": texts}``.
+
+    Raises:
+        WeightError: one line with the path: no such file, text, a truncated file, objects of other kinds, a safetensors
+            file without the package that reads it.
+    """
+    where = described(path)
+    try:
+        with PATHS.open(os.fspath(path), "rb") as file:
+            start = file.read(64)
+            file.seek(0)
+            if is_safetensors(start):
+                return _load_safetensors(file.read(), where)
+            return _load(file, start, where)
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise WeightError(f"{where} cannot be read ({reason}); check the path") from None
+
+
+def described(path: str | os.PathLike[str]) -> str:
+    """Return the file as the subject of a message."""
+    return f"weight file {os.fspath(path)!r}"
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Say whether a file that begins with ``start`` is one of safetensors: length of the header, header in JSON."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _SAFETENSORS_HEADER
+
+
+def _load_safetensors(data: bytes, where: str) -> dict[str, object]:
+    try:
+        from safetensors.torch import load
+    except ImportError:
+        raise WeightError(
+            f"{where} is a safetensors file, and the package that reads these is not installed: "
+            f'pip install "uniformer_video[safetensors]"'
+        ) from None
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    # SafetensorError, and KeyError or AttributeError for types torch does not know.
+    except Exception as error:
+        reason = _first_sentence(str(error) or type(error).__name__)
+        raise WeightError(f"{where} is truncated or damaged ({reason}); fetch it again") from None
+    texts = {key: text for key, text in header.get("__metadata__", {}).items() if key != "format"}
+    return {"state_dict": tensors, "metadata": texts} if texts else tensors
+
+
+def _load(file: IO[bytes], start: bytes, where: str) -> object:
+    if not start:
+        raise WeightError(f"{where} is empty; fetch or write it again")
+    if _is_text(start):
+        first = start.decode("utf-8", "replace").strip().split("\n")[0][:40]
+        raise WeightError(f"{where} is text, not a PyTorch file (it begins {first!r}); fetch it again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols: whatever matters ends as an exception
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        # In a truncated archive torch seeks to before the start, which the system calls an invalid argument.
+        if error.errno != errno.EINVAL:
+            raise
+        raise WeightError(_why_unreadable(where, "EOF")) from None
+    # A damaged file can make the unpickler raise anything: KeyError, struct.error, UnicodeDecodeError, RuntimeError...
+    except Exception as error:
+        raise WeightError(_why_unreadable(where, str(error) or type(error).__name__)) from None
+
+
+def _is_text(start: bytes) -> bool:
+    """Tell text from a zip archive or a pickle, which have control bytes among the first few dozen."""
+    return start[0] != 0x80 and not any(byte < 9 or 13 < byte < 32 for byte in start)
+
+
+def _why_unreadable(where: str, reason: str) -> str:
+    foreign = re.search(r"GLOBAL (\S+)", reason)
+    if foreign:
+        return (
+            f"{where} holds an object that is not a tensor ({foreign[1]}) and was not loaded, because "
+            f"building it could run code; save a plain state dict, torch.save(model.state_dict(), path)"
+        )
+    if any(word in reason for word in ("EOF", "central directory", "magic number")):
+        return f"{where} is truncated or not a PyTorch file; fetch it again"
+    return f"{where} is damaged or holds more than tensors ({_first_sentence(reason)})"
+
+
+def _first_sentence(reason: str) -> str:
+    return reason.split("WeightsUnpickler error:")[-1].strip().split("\n")[0].split(". ")[0][:120]
+
+
+def named_tensors(content: object, where: str) -> dict[str, Tensor]:
+    """Return the parameters within what a file held: wrappers and the ``module.`` prefix taken off.
+
+    Args:
+        content: what was read.
+        where: subject of an error message.
+
+    Raises:
+        WeightError: if there is no dict of named tensors in ``content``, or something else beside the tensors.
+    """
+    wrapper = None
+    while isinstance(content, Mapping):
+        wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if wrapper is None:
+            break
+        content = content[wrapper]
+    if not isinstance(content, Mapping):
+        raise WeightError(f"{where} holds a {type(content).__name__}, not a dict of tensors by name")
+    others = [str(key) for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
+    if len(others) == len(content):
+        raise WeightError(
+            f"{where} holds no tensors (keys: {listed(others) or 'none'}); looked at the top and under "
+            f"{', '.join(sorted(WRAPPERS))}"
+        )
+    if others:
+        raise WeightError(f"{where} holds more than tensors: {listed(others)}")
+    if all(name.startswith(PREFIX) for name in content):
+        return {name[len(PREFIX) :]: tensor for name, tensor in content.items()}
+    return dict(content)
+
+
+def listed(names: list[str], limit: int = 3) -> str:
+    """Return the first names, and dots where there are more."""
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
