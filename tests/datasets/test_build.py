@@ -97,6 +97,16 @@ def test_the_number_of_classes_bounds_the_labels(toy_set, tmp_path):
         build_dataset("kinetics", toy_cfg(toy_set, tmp_path, "MODEL.NUM_CLASSES", "4"), "train")
 
 
+def test_class_names_come_from_the_setting_and_the_folders(toy_set, tmp_path):
+    folder = rewrite(toy_set, tmp_path / "other")
+    (folder / "classes.json").unlink()
+    cfg = toy_cfg(folder, tmp_path, "MODEL.NUM_CLASSES", "51", "DATA.LABEL_SET", "hmdb51")
+    assert build_dataset("kinetics", cfg, "test").class_names[:2] == ["brush_hair", "cartwheel"]
+    assert build_dataset("kinetics", toy_cfg(folder, tmp_path), "test").class_names is None
+    with pytest.raises(UserError, match="DATA.LABEL_SET 'hmdb51' has 51 classes, but MODEL.NUM_CLASSES is 3"):
+        build_dataset("kinetics", toy_cfg(folder, tmp_path, "DATA.LABEL_SET", "hmdb51"), "test")
+
+
 def test_the_seed_reaches_the_draws(toy_set, tmp_path):
     def clips(seed):
         return build_dataset("kinetics", toy_cfg(toy_set, tmp_path, "RNG_SEED", seed), "train")[0].clips

@@ -1,4 +1,4 @@
-"""What a run begins with: initial weights, start weights, test weights, loaders."""
+"""What a run begins with: initial weights and loaders."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import torch
 from tests.toy import same_bits, toy_cfg
 from uniformer_video.datasets import build_dataset
 from uniformer_video.engine import setup
-from uniformer_video.engine.checkpoint import checkpoint_path
 from uniformer_video.runtime import distributed
-from uniformer_video.runtime.errors import DataError, UserError, WeightError
+from uniformer_video.runtime.errors import DataError
 
 CPU = torch.device("cpu")
 
@@ -23,13 +22,6 @@ def cfg(toy_set, tmp_path):
     return lambda *overrides: toy_cfg(toy_set, tmp_path / "out", *map(str, overrides))
 
 
-def save(path, model, value):
-    """Save weights that are all ``value``; return the path as text."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({name: torch.full_like(v, value) for name, v in model.state_dict().items()}, path)
-    return str(path)
-
-
 def test_initial_weights_depend_on_the_seed_alone(cfg, log):
     torch.manual_seed(1)
     first = setup.new_model(cfg(), CPU).state_dict()
@@ -38,81 +30,6 @@ def test_initial_weights_depend_on_the_seed_alone(cfg, log):
     assert not same_bits(setup.new_model(cfg("RNG_SEED", 8), CPU).state_dict(), first)
     parameters = sum(v.numel() for name, v in first.items() if "running" not in name and "num_b" not in name)
     assert log[0] == f"INFO: network Uniformer: {parameters / 1e6:.3f} M parameters"
-
-
-def test_random_start_weights_are_said(cfg, log):
-    model = setup.new_model(cfg(), CPU)
-    before = {name: v.clone() for name, v in model.state_dict().items()}
-    setup.load_start_weights(cfg(), model)
-    assert log[-1] == "WARNING: training starts from random weights (TRAIN.CHECKPOINT_FILE_PATH is not set)"
-    assert same_bits(model.state_dict(), before)
-
-
-def test_start_weights_may_have_another_head(cfg, tmp_path, log):
-    path = save(tmp_path / "w.pyth", setup.new_model(cfg(), CPU), 0.25)
-    model = setup.new_model(cfg("MODEL.NUM_CLASSES", 5), CPU)
-    head = model.head.weight.detach().clone()
-    setup.load_start_weights(cfg("MODEL.NUM_CLASSES", 5, "TRAIN.CHECKPOINT_FILE_PATH", path), model)
-    assert torch.equal(model.head.weight, head)
-    assert all((p == 0.25).all() for name, p in model.named_parameters() if not name.startswith("head"))
-    assert log[-1].startswith(f"INFO: start weights: {path}: ")
-    assert "head left out, it starts anew (head.weight, head.bias)" in log[-1]
-
-
-def test_start_weights_are_inflated_as_the_key_says(cfg, tmp_path):
-    model = setup.new_model(cfg(), CPU)
-    state = {
-        name: v[:, :, 0] + 1 if v.ndim == 5 and v.shape[3:] != (1, 1) else v for name, v in model.state_dict().items()
-    }
-    path = tmp_path / "image.pyth"
-    torch.save(state, path)
-    with pytest.raises(WeightError, match="TRAIN.CHECKPOINT_INFLATE"):
-        setup.load_start_weights(cfg("TRAIN.CHECKPOINT_FILE_PATH", path), model)
-    setup.load_start_weights(cfg("TRAIN.CHECKPOINT_FILE_PATH", path, "TRAIN.CHECKPOINT_INFLATE", "center"), model)
-    kernel = model.patch_embed1.proj.weight
-    assert torch.equal(kernel[:, :, 1], state["patch_embed1.proj.weight"])
-    assert not kernel[:, :, [0, 2]].any()
-
-
-def test_where_test_weights_come_from(cfg, tmp_path, log):
-    model = setup.new_model(cfg(), CPU)
-
-    def value(*overrides):
-        path = setup.load_test_weights(cfg(*overrides), model)
-        return path, model.head.bias[0].item()
-
-    torch.nn.init.constant_(model.head.bias, 0.5)
-    assert value() == ("", 0.5)
-    assert log[-1] == "WARNING: testing random weights: no TEST.CHECKPOINT_FILE_PATH and no checkpoint in OUTPUT_DIR"
-    start = save(tmp_path / "start.pyth", model, 1)
-    assert value("TRAIN.CHECKPOINT_FILE_PATH", start) == (start, 1)
-    save(checkpoint_path(tmp_path / "out", 1), model, 2)
-    newest = save(checkpoint_path(tmp_path / "out", 12), model, 3)
-    assert value("TRAIN.CHECKPOINT_FILE_PATH", start) == (newest, 3)
-    assert value() == (newest, 3)
-    given = save(tmp_path / "given.pyth", model, 4)
-    assert value("TEST.CHECKPOINT_FILE_PATH", given, "TRAIN.CHECKPOINT_FILE_PATH", start) == (given, 4)
-    assert log[-1].startswith(f"INFO: test weights: {given}: ")
-
-
-def test_test_weights_with_another_head_are_refused(cfg, tmp_path):
-    path = save(tmp_path / "w.pyth", setup.new_model(cfg("MODEL.NUM_CLASSES", 5), CPU), 1)
-    with pytest.raises(WeightError, match=r"the head has 5 classes in the file and 3 in MODEL.NUM_CLASSES"):
-        setup.load_test_weights(cfg("TEST.CHECKPOINT_FILE_PATH", path), setup.new_model(cfg(), CPU))
-
-
-def test_machines_that_do_not_share_their_folder_are_stopped(tmp_path, monkeypatch):
-    newest = checkpoint_path(tmp_path, 3)
-    newest.parent.mkdir()
-    newest.touch()
-    assert setup.newest_of_all(tmp_path) == newest
-    monkeypatch.setattr(distributed, "gather_objects", lambda own: [own, "none"])
-    with pytest.raises(UserError) as error:
-        setup.newest_of_all(tmp_path)
-    assert str(error.value) == (
-        f"the processes of this run find different checkpoints in OUTPUT_DIR {str(tmp_path)!r} "
-        "(checkpoint_epoch_00003.pyth, none); set OUTPUT_DIR to a folder on a disk that all machines share"
-    )
 
 
 # --------------------------------------------------------------------------------------------------------- loaders

@@ -12,6 +12,7 @@ import torch
 
 from tests.helpers import write_text
 from tests.toy import FULL_AUGMENTATION, entries, rewrite, same_bits, toy_cfg
+from uniformer_video.datasets import build_dataset
 from uniformer_video.engine import setup, trainer
 from uniformer_video.engine.checkpoint import best_path, checkpoint_path, read_checkpoint
 from uniformer_video.engine.inputs import DeviceInputs
@@ -98,8 +99,6 @@ def test_curves_are_drawn(train, monkeypatch):
 
 def one_step(cfg):
     """Return (weights before, gradients, loss) of the first step of an epoch, computed apart from the trainer."""
-    from uniformer_video.datasets import build_dataset
-
     model = setup.new_model(cfg, CPU).train()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     batch = next(iter(setup.train_loader(cfg, build_dataset("kinetics", cfg, "train"), CPU)))
@@ -123,6 +122,87 @@ def test_a_step_of_sgd(train):
             after[name], old - 0.5 * (gradients[name] + decay * old), msg=lambda m, n=name: n + m
         )
     assert made.optimizer.param_groups[0]["momentum"] == 0.9
+
+
+HOURGLASS = (
+    "MODEL.MODEL_NAME",
+    "Uniformer_light",
+    "UNIFORMER.DEPTH",
+    "[1, 1, 2, 2]",
+    "TRAIN.DATASET",
+    "kinetics_sparse",
+)
+
+
+def test_a_second_head_is_trained_with_the_mean_of_both_losses(train):
+    made = train(*SGD, *HOURGLASS, "SOLVER.WEIGHT_DECAY", 0)
+    model = setup.new_model(made.cfg, CPU).train()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    batch = next(iter(setup.train_loader(made.cfg, build_dataset("kinetics_sparse", made.cfg, "train"), CPU)))
+    clips, targets = DeviceInputs.from_config(made.cfg).train(batch, CPU)
+    loss = sum(soft_cross_entropy(logits, targets) for logits in model(clips)) / 2
+    loss.backward()
+    assert made.history[0]["train_loss"] == pytest.approx(loss.item(), rel=1e-6)
+    after = dict(made.model.named_parameters())
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(after[name], before[name] - 0.5 * p.grad, msg=lambda m, n=name: n + m)
+    assert all(p.grad.abs().sum() > 0 for name, p in model.named_parameters() if name.startswith("head"))
+
+
+def test_a_second_head_learns_and_is_resumed_to_the_same_bits(train):
+    made = train(*HOURGLASS, *FULL_AUGMENTATION, "SOLVER.MAX_EPOCH", 2)
+    losses = [entry["train_loss"] for entry in made.history]
+    assert losses[1] < losses[0]
+    train(*HOURGLASS, *FULL_AUGMENTATION, "SOLVER.MAX_EPOCH", 2, out="cut")
+    checkpoint_path(made.output.parent / "cut", 2).unlink()
+    assert_same_run(last(train(*HOURGLASS, *FULL_AUGMENTATION, "SOLVER.MAX_EPOCH", 2, out="cut")), last(made))
+
+
+def test_the_rate_goes_with_the_batch_and_is_said(train, log):
+    made = train("SOLVER.MAX_EPOCH", 1, "SOLVER.BASE_LR_BATCH", 32)
+    assert made.schedule(0) == pytest.approx(2e-3 * 4 / 32)
+    assert "INFO: learning rate 0.00025: SOLVER.BASE_LR 0.002 x 4 videos a step / SOLVER.BASE_LR_BATCH 32" in log
+
+
+def test_a_key_without_effect_is_said(train, log):
+    train("SOLVER.MAX_EPOCH", 1, "MODEL.DROPOUT_RATE", 0.5)
+    assert (
+        "WARNING: MODEL.DROPOUT_RATE 0.5 has no effect, as in the published networks; UNIFORMER.HEAD_DROPOUT_RATE has"
+    ) in log
+
+
+def test_lists_whose_folders_tell_other_classes_are_refused(train, toy_set, tmp_path):
+    # The label order that the folders of train.csv tell is not that of val.csv.
+    lists = {}
+    for split, order in (("train", (0, 1, 2)), ("val", (0, 2, 1))):
+        lists[split] = []
+        for line in entries(toy_set, split):
+            path, label = line.rsplit(" ", 1)
+            folder = tmp_path / "videos" / ("brush_hair", "cartwheel", "catch")[int(label)]
+            folder.mkdir(parents=True, exist_ok=True)
+            name = os.path.basename(path)
+            shutil.copy(path, folder / name)
+            lists[split].append(f"{folder / name} {order[int(label)]}")
+    data = rewrite(toy_set, tmp_path / "lists", **lists)
+    (data / "classes.json").unlink()
+    with pytest.raises(UserError) as error:
+        train(data=data)
+    assert str(error.value) == (
+        "class 1 is 'cartwheel' in train.csv and 'catch' in val.csv; give both lists the same labels"
+    )
+
+
+def test_a_run_goes_on_with_the_classes_it_began_with(train, toy_set, tmp_path):
+    train("SOLVER.MAX_EPOCH", 1)
+    other = rewrite(toy_set, tmp_path / "other")
+    (other / "classes.json").write_text('["red", "blue", "green"]')
+    with pytest.raises(UserError) as error:
+        train("SOLVER.MAX_EPOCH", 2, data=other)
+    newest = checkpoint_path(tmp_path / "out", 1)
+    assert str(error.value) == (
+        f"class 1 is 'blue' in the training list and 'green' in {newest}; a run goes on with the classes it began "
+        "with; set OUTPUT_DIR to a new folder"
+    )
 
 
 @pytest.mark.parametrize(("key", "limit"), [("SOLVER.CLIP_GRAD_L2NORM", 0.01), ("SOLVER.CLIP_GRAD_VAL", 1e-4)])

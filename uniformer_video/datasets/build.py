@@ -8,10 +8,11 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
+from uniformer_video.datasets.class_names import find_class_names
 from uniformer_video.datasets.clips import ClipMaker, TrainClips, ViewClips
 from uniformer_video.datasets.dataset import VideoDataset
 from uniformer_video.datasets.kinetics import read_kinetics
-from uniformer_video.datasets.records import VideoRecord, read_class_names
+from uniformer_video.datasets.records import VideoRecord
 from uniformer_video.runtime.registry import Registry
 from uniformer_video.transforms.clip import TrainTransform, ViewTransform
 from uniformer_video.transforms.rand_augment import RandAugment
@@ -98,7 +99,9 @@ def build_dataset(name: str, cfg: CfgNode, split: str) -> VideoDataset:
         _opener(cfg.DATA.DECODING_BACKEND),
         replace=split == "train",
         seed=cfg.RNG_SEED,
-        class_names=read_class_names(Path(cfg.DATA.PATH_TO_DATA_DIR), cfg.MODEL.NUM_CLASSES),
+        class_names=find_class_names(
+            Path(cfg.DATA.PATH_TO_DATA_DIR), records, cfg.MODEL.NUM_CLASSES, label_set_name=cfg.DATA.LABEL_SET
+        ),
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 
-from uniformer_video.datasets.records import read_class_names
+from uniformer_video.datasets.class_names import find_class_names
+from uniformer_video.datasets.records import VideoRecord
 from uniformer_video.engine.plots import ContactRow, draw_contact_sheet
 from uniformer_video.engine.results import FOLDER, confidences
 from uniformer_video.runtime.errors import DataError
@@ -74,7 +75,9 @@ def contact_sheet(cfg: CfgNode, *, videos: int = 30, columns: int = 3) -> Path:
         prediction = int(predictions[number])
         share = float(shares[number, prediction])
         rows.append(ContactRow(frames, int(labels[number]), prediction, share, str(paths[number])))
-    names = read_class_names(Path(cfg.DATA.PATH_TO_DATA_DIR), cfg.MODEL.NUM_CLASSES) or []
+    records = [VideoRecord(str(path), int(label)) for path, label in zip(paths, labels, strict=True)]
+    data = Path(cfg.DATA.PATH_TO_DATA_DIR)
+    names = find_class_names(data, records, cfg.MODEL.NUM_CLASSES, label_set_name=cfg.DATA.LABEL_SET) or []
     path = folder / "contact_sheet.png"
     draw_contact_sheet(rows, path, names, columns)
     return path

@@ -17,6 +17,7 @@ from uniformer_video.engine.device import Precision
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.results import FOLDER, confidences, write_predictions, write_summary
+from uniformer_video.engine.start import load_test_weights
 from uniformer_video.metrics.ensemble import ViewEnsemble
 from uniformer_video.metrics.per_class import per_class_accuracy
 from uniformer_video.metrics.topk import topk_accuracy
@@ -51,7 +52,7 @@ class Tester:
         # Tried now, so that a mistake does not wait for the training; but a file of this very run is still to come.
         own = Path(weights).parent.absolute() == (Path(cfg.OUTPUT_DIR) / CHECKPOINTS).absolute()
         if weights and cfg.TRAIN.ENABLE and not own:
-            setup.load_test_weights(cfg, build_model(cfg))
+            load_test_weights(cfg, build_model(cfg), self.dataset.class_names)
 
     def run(self) -> int:
         """Test, print the accuracy, write the results, and return the exit code.
@@ -64,7 +65,7 @@ class Tester:
             "testing %d videos x %d views (%d clips x %d crops)", *(len(self.dataset), self.views, clips, crops)
         )
         model = setup.new_model(self.cfg, self.device)
-        weights = setup.load_test_weights(self.cfg, model)
+        weights = load_test_weights(self.cfg, model, self.dataset.class_names)
         started = time.perf_counter()
         ensemble = self._score(model)
         self.failures.sync()

@@ -22,12 +22,14 @@ from uniformer_video.engine.checkpoint import (
     restore,
     save_checkpoint,
 )
+from uniformer_video.engine.class_order import require_same_order
 from uniformer_video.engine.device import Precision
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.plots import draw_curves
 from uniformer_video.engine.precise_bn import recompute_batch_norm
 from uniformer_video.engine.report import TrainReport, open_tensorboard
+from uniformer_video.engine.start import load_start_weights, own_checkpoint
 from uniformer_video.engine.validator import validate
 from uniformer_video.metrics.meters import AverageMeter
 from uniformer_video.runtime import distributed
@@ -35,8 +37,8 @@ from uniformer_video.runtime.errors import DataError, UserError
 from uniformer_video.runtime.logging import get_logger, progress
 from uniformer_video.runtime.seed import Stream, seed_everything
 from uniformer_video.solver.build import build_optimizer, clip_gradients, set_lr
-from uniformer_video.solver.losses import get_loss
-from uniformer_video.solver.schedule import Schedule
+from uniformer_video.solver.losses import get_loss, mean_over_heads
+from uniformer_video.solver.schedule import Schedule, base_lr_from_config
 
 logger = get_logger(__name__)
 
@@ -57,6 +59,13 @@ class Trainer:
         self.output = Path(cfg.OUTPUT_DIR)
         train_set, val_set = (build_dataset(cfg.TRAIN.DATASET, cfg, split) for split in ("train", "val"))
         self.class_names = train_set.class_names
+        require_same_order(
+            self.class_names,
+            val_set.class_names,
+            where="train.csv",
+            others_where="val.csv",
+            advice="give both lists the same labels",
+        )
         self.loader = setup.train_loader(cfg, train_set, device)
         share = setup.process_share(cfg, cfg.TRAIN.BATCH_SIZE)
         self.val_loader = setup.ordered_loader(cfg, val_set, share, device)
@@ -69,6 +78,16 @@ class Trainer:
         self.inputs = DeviceInputs.from_config(cfg)
         self.loss = get_loss(cfg.MODEL.LOSS_FUNC)
         self.schedule = Schedule.from_config(cfg)
+        if cfg.SOLVER.BASE_LR_BATCH:
+            logger.info(
+                "learning rate %.4g: SOLVER.BASE_LR %.4g x %d videos a step / SOLVER.BASE_LR_BATCH %d",
+                *(base_lr_from_config(cfg), cfg.SOLVER.BASE_LR, setup.global_batch(cfg), cfg.SOLVER.BASE_LR_BATCH),
+            )
+        if cfg.MODEL.DROPOUT_RATE:
+            logger.warning(
+                "MODEL.DROPOUT_RATE %g has no effect, as in the published networks; UNIFORMER.HEAD_DROPOUT_RATE has",
+                cfg.MODEL.DROPOUT_RATE,
+            )
         if cfg.SOLVER.WARMUP_EPOCHS >= cfg.SOLVER.MAX_EPOCH:
             logger.warning(
                 "SOLVER.WARMUP_EPOCHS %g is not below SOLVER.MAX_EPOCH %d: training ends in the warm-up, at rate %.3g",
@@ -92,7 +111,7 @@ class Trainer:
 
     def _start(self) -> None:
         """Go on from a checkpoint, or load the start weights."""
-        newest = setup.newest_of_all(self.output)
+        newest = own_checkpoint(self.output)
         if newest is not None and not self.cfg.TRAIN.AUTO_RESUME:
             raise UserError(
                 f"TRAIN.AUTO_RESUME is False, but OUTPUT_DIR {str(self.output)!r} holds {newest.name} of an earlier "
@@ -102,9 +121,16 @@ class Trainer:
         if source is None and not self.cfg.TRAIN.CHECKPOINT_EPOCH_RESET:
             source = self.cfg.TRAIN.CHECKPOINT_FILE_PATH  # a string: a Path would break the // of a URL
         if source is None:
-            setup.load_start_weights(self.cfg, self.model)
+            load_start_weights(self.cfg, self.model, self.class_names)
             return
         checkpoint = read_checkpoint(source)
+        require_same_order(
+            self.class_names,
+            checkpoint.class_names,
+            where="the training list",
+            others_where=str(source),
+            advice="a run goes on with the classes it began with; set OUTPUT_DIR to a new folder",
+        )
         restore(checkpoint, source, self.model, self.optimizer, self.precision.scaler)
         self.epoch, self.history, self.best = checkpoint.epoch, checkpoint.history, checkpoint.best
         changed = differences(self.cfg, checkpoint.cfg)
@@ -179,7 +205,7 @@ class Trainer:
         seed_everything(self.cfg.RNG_SEED, Stream.NETWORK, epoch, step, distributed.rank())
         with self.precision.autocast():
             logits = self.network(clips)
-        loss = self.loss(logits, targets)
+        loss = mean_over_heads(self.loss, logits, targets)
         self.optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
         scaler.unscale_(self.optimizer)

@@ -1,0 +1,221 @@
+"""Which weights a run starts from and tests: where they are found, and whose class each output is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.toy import CLASSES, same_bits, toy_cfg
+from uniformer_video.engine.checkpoint import best_path, checkpoint_path
+from uniformer_video.engine.setup import new_model
+from uniformer_video.engine.start import load_start_weights, load_test_weights, own_checkpoint
+from uniformer_video.runtime import distributed
+from uniformer_video.runtime.errors import UserError, WeightError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def cfg(toy_set, tmp_path):
+    """Return a function from overrides to the toy configuration."""
+    return lambda *overrides: toy_cfg(toy_set, tmp_path / "out", *map(str, overrides))
+
+
+def save(path, model, value):
+    """Save weights that are all ``value``; return the path as text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({name: torch.full_like(v, value) for name, v in model.state_dict().items()}, path)
+    return str(path)
+
+
+def test_random_start_weights_are_said(cfg, log):
+    model = new_model(cfg(), CPU)
+    before = {name: v.clone() for name, v in model.state_dict().items()}
+    load_start_weights(cfg(), model)
+    assert log[-1] == (
+        "WARNING: training starts from random weights (UNIFORMER.PRETRAIN_NAME and TRAIN.CHECKPOINT_FILE_PATH are not "
+        "set)"
+    )
+    assert same_bits(model.state_dict(), before)
+
+
+def test_start_weights_may_have_another_head(cfg, tmp_path, log):
+    path = save(tmp_path / "w.pyth", new_model(cfg(), CPU), 0.25)
+    model = new_model(cfg("MODEL.NUM_CLASSES", 5), CPU)
+    head = model.head.weight.detach().clone()
+    load_start_weights(cfg("MODEL.NUM_CLASSES", 5, "TRAIN.CHECKPOINT_FILE_PATH", path), model)
+    assert torch.equal(model.head.weight, head)
+    assert all((p == 0.25).all() for name, p in model.named_parameters() if not name.startswith("head"))
+    assert log[-1].startswith(f"INFO: start weights: {path}: ")
+    assert "head left out, it starts anew (head.weight, head.bias)" in log[-1]
+
+
+def test_start_weights_are_inflated_as_the_key_says(cfg, tmp_path):
+    model = new_model(cfg(), CPU)
+    state = {
+        name: v[:, :, 0] + 1 if v.ndim == 5 and v.shape[3:] != (1, 1) else v for name, v in model.state_dict().items()
+    }
+    path = tmp_path / "image.pyth"
+    torch.save(state, path)
+    with pytest.raises(WeightError, match="TRAIN.CHECKPOINT_INFLATE"):
+        load_start_weights(cfg("TRAIN.CHECKPOINT_FILE_PATH", path), model)
+    load_start_weights(cfg("TRAIN.CHECKPOINT_FILE_PATH", path, "TRAIN.CHECKPOINT_INFLATE", "center"), model)
+    kernel = model.patch_embed1.proj.weight
+    assert torch.equal(kernel[:, :, 1], state["patch_embed1.proj.weight"])
+    assert not kernel[:, :, [0, 2]].any()
+
+
+def test_where_test_weights_come_from(cfg, tmp_path, log):
+    model = new_model(cfg(), CPU)
+
+    def value(*overrides):
+        path = load_test_weights(cfg(*overrides), model)
+        return path, model.head.bias[0].item()
+
+    torch.nn.init.constant_(model.head.bias, 0.5)
+    assert value() == ("", 0.5)
+    assert log[-1] == "WARNING: testing random weights: no TEST.CHECKPOINT_FILE_PATH and no checkpoint in OUTPUT_DIR"
+    start = save(tmp_path / "start.pyth", model, 1)
+    assert value("TRAIN.CHECKPOINT_FILE_PATH", start) == (start, 1)
+    save(checkpoint_path(tmp_path / "out", 1), model, 2)
+    newest = save(checkpoint_path(tmp_path / "out", 12), model, 3)
+    assert value("TRAIN.CHECKPOINT_FILE_PATH", start) == (newest, 3)
+    assert value() == (newest, 3)
+    given = save(tmp_path / "given.pyth", model, 4)
+    assert value("TEST.CHECKPOINT_FILE_PATH", given, "TRAIN.CHECKPOINT_FILE_PATH", start) == (given, 4)
+    assert log[-1].startswith(f"INFO: test weights: {given}: ")
+
+
+def test_test_weights_with_another_head_are_refused(cfg, tmp_path):
+    path = save(tmp_path / "w.pyth", new_model(cfg("MODEL.NUM_CLASSES", 5), CPU), 1)
+    with pytest.raises(WeightError, match=r"the head has 5 classes in the file and 3 in MODEL.NUM_CLASSES"):
+        load_test_weights(cfg("TEST.CHECKPOINT_FILE_PATH", path), new_model(cfg(), CPU))
+
+
+def test_machines_that_do_not_share_their_folder_are_stopped(tmp_path, monkeypatch):
+    newest = checkpoint_path(tmp_path, 3)
+    newest.parent.mkdir()
+    newest.touch()
+    assert own_checkpoint(tmp_path) == newest
+    monkeypatch.setattr(distributed, "gather_objects", lambda own: [own, "none"])
+    with pytest.raises(UserError) as error:
+        own_checkpoint(tmp_path)
+    assert str(error.value) == (
+        f"the processes of this run find different checkpoints in OUTPUT_DIR {str(tmp_path)!r} "
+        "(checkpoint_epoch_00003.pyth, none); set OUTPUT_DIR to a folder on a disk that all machines share"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- by name
+
+
+def test_pretraining_by_name(cfg, tmp_path, monkeypatch, log):
+    weights = tmp_path / "weights"
+    path = save(weights / "uniformer_small_in1k.pth", new_model(cfg("MODEL.NUM_CLASSES", 5), CPU), 0.25)
+    settings = ("UNIFORMER.PRETRAIN_NAME", "uniformer_small_in1k")
+    model = new_model(cfg(), CPU)
+    with pytest.raises(UserError, match="uniformer_small_in1k"):  # not the published file: another size
+        load_start_weights(cfg(*settings, "UNIFORMER.WEIGHTS_DIR", weights), model)
+    model = new_model(cfg(), CPU)
+    load_start_weights(cfg("UNIFORMER.PRETRAIN_NAME", path), model)
+    assert (model.patch_embed1.proj.weight == 0.25).all()
+    assert log[-1].startswith(f"INFO: start weights: {path}: ")
+
+
+def test_a_file_is_preferred_to_a_name(cfg, tmp_path, log):
+    path = save(tmp_path / "w.pyth", new_model(cfg(), CPU), 0.5)
+    model = new_model(cfg(), CPU)
+    load_start_weights(
+        cfg("UNIFORMER.PRETRAIN_NAME", "uniformer_small_in1k", "TRAIN.CHECKPOINT_FILE_PATH", path), model
+    )
+    assert (model.patch_embed1.proj.weight == 0.5).all()
+    assert "INFO: UNIFORMER.PRETRAIN_NAME uniformer_small_in1k is not used: TRAIN.CHECKPOINT_FILE_PATH is set" in log
+
+
+def test_2d_weights_of_pretraining_are_inflated_without_being_asked(cfg, tmp_path, log):
+    model = new_model(cfg(), CPU)
+    state = {name: v.clone() for name, v in model.state_dict().items()}
+    state = {name: v[:, :, 0] if v.ndim == 5 and v.shape[3:] != (1, 1) else v for name, v in state.items()}
+    torch.save(state, tmp_path / "image.pth")
+    load_start_weights(cfg("UNIFORMER.PRETRAIN_NAME", tmp_path / "image.pth"), model)
+    kernel = model.patch_embed1.proj.weight
+    torch.testing.assert_close(kernel, state["patch_embed1.proj.weight"].unsqueeze(2).expand_as(kernel) / 3)
+    assert "inflated (average)" in log[-1]
+
+
+def test_published_weights_for_heads_of_another_width_are_refused(cfg, tmp_path):
+    # Names and shapes are the same: nothing but the name tells 32 from 64.
+    path = tmp_path / "uniformer_small_plus_in1k.pth"
+    torch.save(new_model(cfg(), CPU).state_dict(), path)
+    settings = ("UNIFORMER.PRETRAIN_NAME", "uniformer_small_plus_in1k", "UNIFORMER.WEIGHTS_DIR", tmp_path)
+    with pytest.raises(WeightError) as error:
+        load_start_weights(cfg(*settings), new_model(cfg(), CPU))
+    assert str(error.value) == (
+        "the published uniformer_small_plus_in1k have attention heads of 32 channels, but UNIFORMER.HEAD_DIM is 16; "
+        "set UNIFORMER.HEAD_DIM 32"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ class order
+
+
+def save_named(path, model, names):
+    torch.save({"model_state": model.state_dict(), "class_names": list(names)}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_classes_in_another_order_are_matched_by_name(cfg, tmp_path, log, light):
+    network = ("MODEL.MODEL_NAME", "Uniformer_light") if light else ()
+    trained = new_model(cfg(*network), CPU).eval()
+    path = save_named(tmp_path / "w.pyth", trained, ("blue", "red", "green"))
+    clip = torch.randn(1, 3, 4, 32, 32)
+    with torch.no_grad():
+        blue, red, green = trained(clip)[0].tolist()
+        for settings, load in (
+            (("TEST.CHECKPOINT_FILE_PATH", path), load_test_weights),
+            (("TRAIN.CHECKPOINT_FILE_PATH", path), load_start_weights),
+        ):
+            model = new_model(cfg(*network, "RNG_SEED", 99), CPU).eval()
+            load(cfg(*network, *settings), model, CLASSES)
+            assert model(clip)[0].tolist() == pytest.approx([red, green, blue], rel=1e-6)
+            assert log[-2] == (
+                "INFO: class order: the weights and the data have the same classes in different orders: head remapped "
+                "by name (3 classes)"
+            )
+
+
+def test_other_classes_are_refused_in_a_test_and_begin_a_new_head_in_training(cfg, tmp_path, log):
+    trained = new_model(cfg(), CPU)
+    path = save_named(tmp_path / "w.pyth", trained, ("red", "green", "violet"))
+    with pytest.raises(WeightError) as error:
+        load_test_weights(cfg("TEST.CHECKPOINT_FILE_PATH", path), new_model(cfg(), CPU), CLASSES)
+    assert str(error.value).startswith("class 2 of the data, 'blue', is not among the 3 classes of weight file")
+    model = new_model(cfg("RNG_SEED", 99), CPU)
+    head = model.head.weight.detach().clone()
+    load_start_weights(cfg("TRAIN.CHECKPOINT_FILE_PATH", path), model, CLASSES)
+    assert torch.equal(model.head.weight, head)
+    assert torch.equal(model.norm.weight, trained.norm.weight)
+    assert log[-2] == (
+        "INFO: class order: the head starts anew, 2 of the data's 3 classes are among the weights' 3; the first that "
+        "is not is class 2, 'blue' (it is 'violet' in the weights)"
+    )
+    assert "head left out, it starts anew (head.weight, head.bias)" in log[-1]
+
+
+def test_weights_without_class_names_are_taken_in_the_order_of_the_labels_which_is_said(cfg, tmp_path, log):
+    path = save(tmp_path / "w.pyth", new_model(cfg(), CPU), 0.5)
+    load_test_weights(cfg("TEST.CHECKPOINT_FILE_PATH", path), new_model(cfg(), CPU), CLASSES)
+    assert log[-2].startswith("INFO: class order: not checked, there are no class names with weight file")
+
+
+# ------------------------------------------------------------------------------------------------ own checkpoints
+
+
+def test_the_best_checkpoint_is_tested_where_asked(cfg, tmp_path):
+    model = new_model(cfg(), CPU)
+    newest = save(checkpoint_path(tmp_path / "out", 12), model, 3)
+    assert load_test_weights(cfg("TEST.TEST_BEST", True), model) == newest
+    best = save(best_path(tmp_path / "out"), model, 4)
+    assert load_test_weights(cfg("TEST.TEST_BEST", True), model) == best
+    assert load_test_weights(cfg(), model) == newest
