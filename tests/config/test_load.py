@@ -260,8 +260,30 @@ class TestFilesThatCannotBeRead:
         assert refused(path) == f"{path}:4: TRAIN.BATCH_SIZE stands already on line 2; keep one of them"
 
     def test_a_key_given_twice_in_two_ways_of_writing(self, write):
-        path = write("TRAIN:\n  BATCH_SIZE: 4\nRNG_SEED: 1\nTRAIN.BATCH_SIZE: 4\n")
+        path = write("TRAIN:\n  BATCH_SIZE: 4\nRNG_SEED: 1\nTRAIN.BATCH_SIZE: 8\n")
         assert refused(path) == f"{path}:4: TRAIN.BATCH_SIZE stands already on line 2; keep one of them"
+
+    def test_a_key_given_twice_with_one_value_is_that_value(self, write):
+        text = "SOLVER:\n  COSINE_AFTER_WARMUP: False\n  MOMENTUM: 0.8\n  COSINE_AFTER_WARMUP: False\nRNG_SEED: 3\n"
+        path = write(text + "DATA: {MEAN: [0.1, 0.2, 0.3]}\nDATA.MEAN: [0.1, 0.2, 0.3]\n")
+        cfg = load_config(path)
+        assert (cfg.SOLVER.COSINE_AFTER_WARMUP, cfg.SOLVER.MOMENTUM, cfg.RNG_SEED) == (False, 0.8, 3)
+        assert cfg.DATA.MEAN == [0.1, 0.2, 0.3]
+        (source,) = (c.source for c in changes(cfg) if c.key == "SOLVER.COSINE_AFTER_WARMUP")
+        assert source == f"{path}:2"
+
+    @pytest.mark.parametrize(("first", "second"), [("4", "8"), ("1", "True"), ("4", "4.0"), ("[4]", "4"), ("x", "X")])
+    def test_values_that_only_resemble_each_other_are_two(self, write, first, second):
+        path = write(f"TRAIN:\n  BATCH_SIZE: {first}\n  BATCH_SIZE: {second}\n")
+        assert refused(path) == f"{path}:3: TRAIN.BATCH_SIZE stands already on line 2; keep one of them"
+
+    def test_an_unknown_key_given_twice_is_unknown(self, write):
+        path = write("TRAIN:\n  BATCHSIZE: 4\n  BATCHSIZE: 4\n")
+        assert refused(path).startswith(f"{path}:2: unknown key TRAIN.BATCHSIZE;")
+
+    def test_a_base_named_twice_is_read_once(self, write):
+        write("RNG_SEED: 4\n", "root.yaml")
+        assert load_config(write("_BASE_: root.yaml\nLOG_PERIOD: 1\n_BASE_: root.yaml\n")).RNG_SEED == 4
 
     @pytest.mark.parametrize(
         ("value", "reason"),

@@ -145,3 +145,28 @@ def test_a_multidimensional_bias_does_not_decay():
     model.unbias = nn.Parameter(torch.zeros(2, 3))
     groups = param_groups(model, weight_decay=0.1, norm_weight_decay=0.3, zero_decay_1d=True)
     assert [group["names"] for group in groups] == [["not_a_bias_at_all", "unbias"], ["bias"]]
+
+
+@pytest.mark.parametrize("zero_decay_1d", [True, False])
+def test_a_class_token_does_not_decay_whatever_its_shape(zero_decay_1d):
+    model = nn.Module()
+    model.cls_token = nn.Parameter(torch.zeros(1, 1, 4))
+    model.stage = nn.Module()
+    model.stage.cls_token = nn.Parameter(torch.zeros(1, 1, 4))
+    model.cls_token_scale = nn.Parameter(torch.zeros(1, 4))
+    model.cls_upsample = nn.Linear(4, 8, bias=False)
+    groups = param_groups(model, weight_decay=0.1, norm_weight_decay=0.3, zero_decay_1d=zero_decay_1d)
+    assert [(group["weight_decay"], group["names"]) for group in groups] == [
+        (0.1, ["cls_token_scale", "cls_upsample.weight"]),
+        (0.0, ["cls_token", "stage.cls_token"]),
+    ]
+
+
+def test_layer_scale_decays_where_it_has_more_than_one_dimension_as_published():
+    # Local blocks keep it as (1, C, 1, 1, 1), global ones as (C,); the published rule counts dimensions alone.
+    model = nn.Module()
+    model.local, model.attending = nn.Module(), nn.Module()
+    model.local.gamma_1 = nn.Parameter(torch.zeros(1, 4, 1, 1, 1))
+    model.attending.gamma_1 = nn.Parameter(torch.zeros(4))
+    groups = param_groups(model, weight_decay=0.1, norm_weight_decay=0.3, zero_decay_1d=True)
+    assert [group["names"] for group in groups] == [["local.gamma_1"], ["attending.gamma_1"]]

@@ -49,8 +49,8 @@ def load_config(path: str | os.PathLike[str] | None = None, overrides: Sequence[
         overrides: ``KEY VALUE`` pairs in one flat list, as on a command line: ``["TRAIN.BATCH_SIZE", "4"]``.
 
     Raises:
-        ConfigError: a file that is missing or not YAML, a key that is unknown or given twice, a value of the wrong type
-            or out of range, keys that contradict each other. The message names the file and line.
+        ConfigError: a file that is missing or not YAML, a key that is unknown or given twice with two values, a value
+            of the wrong type or out of range, keys that contradict each other. The message names the file and line.
     """
     cfg = get_cfg()
     sources: dict[str, str] = {}
@@ -161,13 +161,16 @@ def _flatten(node: yaml.MappingNode, prefix: str, path: Path, entries: dict[str,
         if isinstance(value_node, yaml.MappingNode) and name in _SECTIONS:
             _flatten(value_node, name + ".", path, entries)
             continue
-        if name in entries:
-            raise ConfigError(f"{path}:{line}: {name} stands already on line {entries[name][1]}; keep one of them")
         try:
-            entries[name] = (_construct(name, value_node), line)
+            value = _construct(name, value_node)
         except _YAML_ERRORS as error:
             reason = getattr(error, "problem", None) or error
             raise ConfigError(f"{path}:{line}: {name} has a value that is not plain YAML ({reason})") from None
+        # Published files say some things twice (SOLVER.COSINE_AFTER_WARMUP); only two values leave a doubt. Compared as
+        # written out, since True == 1 and nan != nan.
+        if name in entries and repr(entries[name][0]) != repr(value):
+            raise ConfigError(f"{path}:{line}: {name} stands already on line {entries[name][1]}; keep one of them")
+        entries.setdefault(name, (value, line))
 
 
 def _construct(name: str, node: yaml.Node) -> Any:

@@ -7,15 +7,20 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+UNDECAYED = frozenset({"cls_token"})
+"""Last parts of the names of parameters that never decay, whatever their shape: the published recipes exempt learned
+tokens by name."""
+
 
 def param_groups(
     model: nn.Module, *, weight_decay: float, norm_weight_decay: float, zero_decay_1d: bool
 ) -> list[dict[str, Any]]:
     """Split a network's trainable parameters into up to three weight-decay groups.
 
-    In this order: the parameters of batch normalisations; the rest that decays; biases and parameters of at most one
-    dimension, which do not decay (with ``zero_decay_1d`` alone, else they are in the second group). Within a group,
-    parameters stand in the order of ``model.named_parameters()``, so a saved optimizer state fits a rebuilt network.
+    In this order: the parameters of batch normalisations; the rest that decays; what does not decay, which are the
+    class token (:data:`UNDECAYED`) and, with ``zero_decay_1d`` (else they are in the second group), biases and
+    parameters of at most one dimension. Within a group, parameters stand in the order of ``model.named_parameters()``,
+    so a saved optimizer state fits a rebuilt network.
 
     Args:
         model: the network. Parameters with ``requires_grad=False`` are left out; a parameter shared by several modules
@@ -40,9 +45,10 @@ def param_groups(
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
+        leaf = name.rpartition(".")[2]
         if id(parameter) in in_batch_norm:
             group = norm
-        elif zero_decay_1d and (parameter.ndim <= 1 or name.rpartition(".")[2] == "bias"):
+        elif leaf in UNDECAYED or (zero_decay_1d and (parameter.ndim <= 1 or leaf == "bias")):
             group = undecayed
         else:
             group = decayed
