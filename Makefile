@@ -15,7 +15,7 @@ help:
 	@echo "make test-slow  the tests marked slow"
 	@echo "make lint       check style; make format mends it"
 	@echo "make bench      time the network against plain PyTorch"
-	@echo "make docs       write docs/CONFIG.md from the table of keys"
+	@echo "make docs       write docs/CONFIG.md from the table of keys, MODEL_ZOO.md from the recipes"
 
 $(STAMP): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -48,6 +48,7 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m uniformer_video.config.document
+	$(BIN)/python tools/model_zoo.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info
