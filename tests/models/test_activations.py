@@ -84,8 +84,11 @@ class TestByHand:
         assert inference(nn.Linear(4, 8), (1, 4), torch.bfloat16) == 4 * FLOAT + 2 * 4 + 2 * 8
 
 
+BUILDS = {"joint": tiny, "split": lambda: tiny(split=True, std=True), "hourglass": small_hourglass}
+
+
 class TestAgainstTheAllocator:
-    @pytest.mark.parametrize("build", [tiny, lambda: tiny(split=True, std=True), small_hourglass], ids=["joint", "split", "hourglass"])
+    @pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
     def test_inference(self, build):
         model, clips = build().eval(), clip((2, 3, 4, 64, 64))
         with torch.no_grad():
@@ -94,7 +97,7 @@ class TestAgainstTheAllocator:
         # Sorting takes a few bytes inside its kernel.
         assert inference(model, clips.shape) == pytest.approx(most + clips.nbytes, rel=1e-3)
 
-    @pytest.mark.parametrize("build", [tiny, lambda: tiny(split=True, std=True), small_hourglass], ids=["joint", "split", "hourglass"])
+    @pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
     def test_training(self, build):
         model, clips = build().train(), clip((2, 3, 4, 64, 64))
         model(clips)

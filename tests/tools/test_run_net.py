@@ -268,7 +268,7 @@ def test_a_file_where_no_folder_is_needed(run, tmp_path):
 
 def test_a_data_set_that_is_unknown(mistake):
     assert mistake("TEST.DATASET", "kinetic").startswith(
-        "unknown dataset 'kinetic' (TEST.DATASET); known: hmdb, hmdb51, kinetics, kinetics_sparse, ssv1, ssv2, sth, ucf101"
+        "unknown dataset 'kinetic' (TEST.DATASET); known: hmdb, hmdb51, kinetics, kinetics_sparse, ssv1, ssv2, sth, ucf"
     )
 
 

@@ -11,10 +11,13 @@ from typing import IO
 
 from iopath.common.file_io import PathManager
 
+from uniformer_video.runtime.download import WebHandler
 from uniformer_video.runtime.errors import UserError
 
 PATHS = PathManager()
-"""Opens configurations, weight files and checkpoints; handlers (S3, HTTP, ...) can be registered on it."""
+"""Opens configurations, weight files and checkpoints; web addresses by way of the cache. More handlers (S3, ...) can be
+registered on it, also for the addresses of one host."""
+PATHS.register_handler(WebHandler())
 
 
 @contextmanager
