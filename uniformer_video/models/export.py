@@ -1,0 +1,126 @@
+"""Weights for others: the network's tensors alone, in files that this loader and other programs read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from uniformer_video.models.anatomy import Anatomy
+from uniformer_video.models.inspect import class_names_in, inspect_weights
+from uniformer_video.models.weight_files import described, named_tensors, read_content
+from uniformer_video.runtime.errors import UserError, WeightError
+from uniformer_video.runtime.paths import atomic_write
+
+PYTORCH, SAFETENSORS = (".pyth", ".pth"), ".safetensors"
+
+
+def published_form(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors as the authors' files have them: kernels of an image network without a temporal extent."""
+    image = Anatomy.of({name: tuple(tensor.shape) for name, tensor in state.items()}).image
+    return {name: tensor.squeeze(2) if image and tensor.ndim == 5 else tensor for name, tensor in state.items()}
+
+
+def write_weights(
+    state: Mapping[str, Tensor],
+    path: str | os.PathLike[str],
+    *,
+    class_names: Sequence[str] | None = None,
+    config_yaml: str = "",
+    half: bool = False,
+) -> None:
+    """Write a network's tensors to a file that ``read_weights`` reads back, beside and renamed.
+
+    A ``.pyth`` or ``.pth`` file holds ``{"model_state": ..., "class_names": ..., "cfg": ..., "network": ...}``, what is
+    known of it; a ``.safetensors`` file the same as texts in its header, the names as JSON.
+
+    Args:
+        state: tensors by parameter name.
+        path: with one of these endings.
+        class_names: of the head's outputs, in their order.
+        config_yaml: the configuration.
+        half: floating tensors become float16.
+
+    Raises:
+        UserError: another ending, no folder, names that are not as many as the head's outputs, or a number that
+            float16 cannot hold.
+        WeightError: ``.safetensors`` without the package that writes it.
+    """
+    path = Path(path)
+    if path.suffix not in (*PYTORCH, SAFETENSORS):
+        endings = ", ".join((*PYTORCH, SAFETENSORS))
+        raise UserError(f"{str(path)!r} has no ending that says a format: {endings}")
+    if not path.parent.is_dir():
+        raise UserError(f"{str(path)!r} cannot be written: {str(path.parent)!r} is no folder; make it first")
+    classes = Anatomy.of({name: tuple(tensor.shape) for name, tensor in state.items()}).classes
+    if class_names is not None and classes is not None and len(class_names) != classes:
+        raise UserError(f"{len(class_names)} class names for a head of {classes} classes; they do not belong together")
+    # Copies: a view would take the memory it is a part of along into the file.
+    tensors = {name: _in_half(name, t) if half else t for name, t in published_form(state).items()}
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    facts = {
+        "class_names": list(class_names) if class_names is not None else None,
+        "cfg": config_yaml or None,
+        "network": " or ".join(inspect_weights(tensors).networks) or None,
+    }
+    known = {key: value for key, value in facts.items() if value is not None}
+    try:
+        with atomic_write(path, "wb") as file:
+            if path.suffix == SAFETENSORS:
+                file.write(_safetensors(tensors, known))
+            else:
+                torch.save({"model_state": tensors, **known}, file)
+    except OSError as error:
+        raise UserError(f"{str(path)!r} cannot be written ({error.strerror or error})") from None
+
+
+def export_file(source: str | os.PathLike[str], path: str | os.PathLike[str], *, half: bool = False) -> None:
+    """Write the network of a weight file or checkpoint to ``path``, with its class names and configuration.
+
+    Optimizer, history and whatever else the file holds stay behind.
+
+    Args:
+        source: anything ``read_content`` reads.
+        path: see :func:`write_weights`, and for ``half``.
+
+    Raises:
+        UserError: see :func:`write_weights`.
+        WeightError: ``source`` cannot be read.
+    """
+    content = read_content(source)
+    state = named_tensors(content, described(source))
+    holder = content if isinstance(content, Mapping) else {}
+    metadata = holder.get("metadata")
+    cfg = holder.get("cfg") or (metadata.get("cfg") if isinstance(metadata, Mapping) else None)
+    write_weights(
+        *(state, path),
+        class_names=class_names_in(content),
+        config_yaml=cfg if isinstance(cfg, str) else "",
+        half=half,
+    )
+
+
+def _in_half(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.to(torch.float16)
+    if bool(tensor.isfinite().all()) and not bool(half.isfinite().all()):
+        most = float(tensor.abs().max())
+        raise UserError(f"{name} has {most:g}, and float16 ends at 65504; export without --half")
+    return half
+
+
+def _safetensors(tensors: dict[str, Tensor], facts: Mapping[str, object]) -> bytes:
+    try:
+        from safetensors.torch import save
+    except ImportError:
+        raise WeightError(
+            'the package that writes safetensors files is not installed: pip install "uniformer_video[safetensors]"'
+        ) from None
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
+    # "format" is what Hugging Face's loaders ask for.
+    return save(tensors, {"format": "pt", **texts})
