@@ -374,7 +374,7 @@ def test_weight_files_that_cannot_be_read(mistake, finished, tmp_path, key):
         path = tmp_path / name
         path.write_bytes(content)
         assert str(path) in mistake(*key, path)
-    assert mistake(*key, tmp_path / "none.pyth").startswith(f"there is no file {str(tmp_path / 'none.pyth')!r}")
+    assert mistake(*key, tmp_path / "none.pyth").startswith(f"there is no weight file {str(tmp_path / 'none.pyth')!r}")
 
 
 class Malice:
