@@ -215,6 +215,17 @@ class TestByPath:
         path = put(tmp_path / "downloads", f"{NAME}.pth")
         assert resolve(path) == Resolved(str(path), entry)
 
+    def test_a_published_file_is_known_under_any_name(self, entry, cache, tmp_path):
+        path = put(tmp_path / "downloads", "weights.bin")
+        assert resolve(path) == Resolved(str(path), entry)
+        path = put(tmp_path / "downloads", "other.bin", OTHER)  # of the same size
+        assert resolve(path) == Resolved(str(path), None)
+
+    def test_no_hash_is_computed_of_a_file_of_another_size(self, entry, cache, tmp_path, monkeypatch):
+        monkeypatch.setattr(zoo, "sha256_of", lambda path: pytest.fail("hashed"))
+        path = put(tmp_path / "downloads", f"{NAME}.pth", OTHER[:-1])
+        assert resolve(path) == Resolved(str(path), None)
+
     def test_one_that_only_bears_the_name_is_not(self, entry, cache, tmp_path):
         path = put(tmp_path / "downloads", f"{NAME}.pth", OTHER)
         assert resolve(path) == Resolved(str(path), None)

@@ -178,11 +178,16 @@ def _by_name(entry: ZooEntry, folder: str, limits: Limits | None) -> Resolved:
 
 
 def _known_file(path: Path) -> ZooEntry | None:
-    """Return what the zoo knows about a file that bears a published name and is what it says."""
-    entry = ZOO.get(path.stem)
-    if entry is None or entry.sha256 is None or path.name != entry.file_name or not path.is_file():
+    """Return which published file this is, by its hash, whatever its name; None: none of them."""
+    if not path.is_file():
         return None
-    return None if fault(path, entry) else entry
+    size = path.stat().st_size
+    # A hash is computed only where the size, or the name of one whose size is not known, makes it likely.
+    likely = [e for e in ZOO.values() if e.sha256 and (e.bytes == size or (e.bytes is None and e.name == path.stem))]
+    if not likely:
+        return None
+    actual = _remembered_sha256(path)
+    return next((entry for entry in likely if entry.sha256 == actual), None)
 
 
 def _folders(folder: str) -> list[Path]:
