@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.toy import CLASSES, same_bits, toy_cfg
+from uniformer_video.datasets import VideoRecord
+from uniformer_video.datasets.class_names import infer_class_names
+from uniformer_video.datasets.label_sets import label_set
 from uniformer_video.engine.checkpoint import best_path, checkpoint_path
 from uniformer_video.engine.setup import new_model
 from uniformer_video.engine.start import load_start_weights, load_test_weights, own_checkpoint
+from uniformer_video.models.zoo import ZOO
 from uniformer_video.runtime import distributed
+from uniformer_video.runtime.download import sha256_of
 from uniformer_video.runtime.errors import UserError, WeightError
 
 CPU = torch.device("cpu")
@@ -143,6 +150,53 @@ def test_2d_weights_of_pretraining_are_inflated_without_being_asked(cfg, tmp_pat
     assert "inflated (average)" in log[-1]
 
 
+def test_pretraining_that_cannot_be_had_says_how_to_do_without(cfg, monkeypatch, tmp_path):
+    monkeypatch.setenv("UNIFORMER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("UNIFORMER_WEIGHTS", raising=False)
+    monkeypatch.delenv("UNIFORMER_ZOO_MIRROR", raising=False)
+    with pytest.raises(WeightError) as error:
+        load_start_weights(cfg("UNIFORMER.PRETRAIN_NAME", "uniformer_xs_192_in1k"), new_model(cfg(), CPU))
+    path = tmp_path / "cache" / "uniformer_xs_192_in1k.pth"
+    assert str(error.value) == (
+        f"the published weights uniformer_xs_192_in1k have no known address on the web; put the file at {path} or set "
+        "UNIFORMER_WEIGHTS to the folder that holds it; UNIFORMER.PRETRAIN_NAME '' starts from random weights"
+    )
+    with pytest.raises(WeightError) as error:
+        load_test_weights(cfg("TEST.CHECKPOINT_FILE_PATH", "uniformer_xs_192_in1k"), new_model(cfg(), CPU))
+    assert str(error.value).endswith("to the folder that holds it")
+
+
+@pytest.mark.parametrize("given", ["name", "path"])
+def test_an_alphabetical_kinetics_list_is_recognised_and_remapped_with_one_line(cfg, tmp_path, monkeypatch, log, given):
+    published = label_set("kinetics400")
+    names = sorted(published)
+    settings = ("MODEL.NUM_CLASSES", 400, "UNIFORMER.EMBED_DIM", [16, 16, 64, 64], "UNIFORMER.HEAD_DIM", 64)
+    trained = new_model(cfg(*settings), CPU).eval()
+    path = tmp_path / "uniformer_small_k400_16x8.pth"
+    torch.save(trained.state_dict(), path)
+    entry = replace(ZOO[path.stem], sha256=sha256_of(path), bytes=path.stat().st_size)
+    monkeypatch.setitem(ZOO, path.stem, entry)
+    monkeypatch.setenv("UNIFORMER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UNIFORMER_WEIGHTS", str(tmp_path))
+
+    # The folders of a list in which labels count the classes in the order of the alphabet.
+    records = [VideoRecord(f"train/{name.replace(' ', '_')}/x.mp4", label) for label, name in enumerate(names)]
+    data_names = infer_class_names(records, 400)
+    model = new_model(cfg(*settings, "RNG_SEED", 99), CPU).eval()
+    weights = path.stem if given == "name" else path
+    load_test_weights(cfg(*settings, "TEST.CHECKPOINT_FILE_PATH", weights), model, data_names)
+    clip = torch.randn(1, 3, 4, 32, 32)
+    with torch.no_grad():
+        before, after = trained(clip)[0], model(clip)[0]
+    for label, name in enumerate(names):
+        assert after[label].item() == pytest.approx(before[published.index(name)].item(), rel=1e-5, abs=1e-7)
+    lines = [line for line in log if "class order" in line]
+    assert lines == [
+        "INFO: class order: the weights have Kinetics-400 in the published order, the data in alphabetical order: head "
+        "remapped by name (400 classes)"
+    ]
+
+
 def test_published_weights_for_heads_of_another_width_are_refused(cfg, tmp_path):
     # Names and shapes are the same: nothing but the name tells 32 from 64.
     path = tmp_path / "uniformer_small_plus_in1k.pth"
@@ -219,3 +273,12 @@ def test_the_best_checkpoint_is_tested_where_asked(cfg, tmp_path):
     best = save(best_path(tmp_path / "out"), model, 4)
     assert load_test_weights(cfg("TEST.TEST_BEST", True), model) == best
     assert load_test_weights(cfg(), model) == newest
+
+
+def test_a_run_without_class_names_is_not_told_so_of_its_own_checkpoint(cfg, tmp_path, log):
+    model = new_model(cfg(), CPU)
+    newest = save(checkpoint_path(tmp_path / "out", 1), model, 3)
+    load_test_weights(cfg(), model)
+    assert not any("class order" in line for line in log)
+    load_test_weights(cfg("TEST.CHECKPOINT_FILE_PATH", newest), model)
+    assert any("class order: not checked" in line for line in log)

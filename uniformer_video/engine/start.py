@@ -58,14 +58,15 @@ def load_test_weights(cfg: CfgNode, model: nn.Module, class_names: Sequence[str]
         model: takes the weights.
         class_names: of the data, in label order, where known.
     """
-    source = cfg.TEST.CHECKPOINT_FILE_PATH
+    source, own = cfg.TEST.CHECKPOINT_FILE_PATH, None
     if not source:
         own = own_checkpoint(Path(cfg.OUTPUT_DIR), best=cfg.TEST.TEST_BEST)
         source = str(own) if own else cfg.TRAIN.CHECKPOINT_FILE_PATH
     if not source:
         logger.warning("testing random weights: no TEST.CHECKPOINT_FILE_PATH and no checkpoint in OUTPUT_DIR")
         return ""
-    report = _load(cfg, model, source, class_names, inflate=cfg.TRAIN.CHECKPOINT_INFLATE, purpose=TEST)
+    inflate = cfg.TRAIN.CHECKPOINT_INFLATE
+    report = _load(cfg, model, source, class_names, inflate=inflate, purpose=TEST, own=bool(own))
     logger.info("test weights: %s", report.summary())
     return report.path
 
@@ -92,6 +93,16 @@ def own_checkpoint(output_dir: Path, *, best: bool = False) -> Path | None:
     return found
 
 
+def _find(cfg: CfgNode, source: str) -> Resolved:
+    try:
+        return distributed.main_first(lambda: resolve(source, folder=cfg.UNIFORMER.WEIGHTS_DIR))
+    except WeightError as error:
+        if source != cfg.UNIFORMER.PRETRAIN_NAME:
+            raise
+        # A recipe asked for these weights, perhaps not the user.
+        raise WeightError(f"{error}; UNIFORMER.PRETRAIN_NAME '' starts from random weights") from None
+
+
 def _check_head_width(cfg: CfgNode, found: Resolved) -> None:
     """Refuse published weights for heads of another width: no tensor shows it, and the scores would be wrong."""
     if found.entry is None:
@@ -112,19 +123,22 @@ def _load(
     *,
     inflate: str | bool,
     purpose: str,
+    own: bool = False,
 ) -> LoadReport:
-    found = distributed.main_first(lambda: resolve(source, folder=cfg.UNIFORMER.WEIGHTS_DIR))
+    found = _find(cfg, source)
     _check_head_width(cfg, found)
     content = read_content(found.path)
     where = described(found.path)
+    names = class_names_of(content, found.entry.label_set if found.entry else None)
     state, line = apply_class_order(
         named_tensors(content, where),
-        class_names_of(content, found.entry.label_set if found.entry else None),
+        names,
         class_names,
         purpose,
         where,
         num_classes=cfg.MODEL.NUM_CLASSES,
     )
-    if line:
+    # Of a run's own checkpoint there is nothing to say where its data never had names.
+    if line and not (own and names is None and class_names is None):
         logger.info("%s", line)
     return load_weights(model, state, inflate=inflate, allow_new_head=purpose == TRAIN, origin=found.path)
