@@ -15,15 +15,15 @@ EXAMPLES = """examples:
   train on Kinetics, then test with 4 clips x 1 crop:
     python tools/run_net.py --cfg configs/Kinetics/uniformer_b8x32.yaml DATA.PATH_TO_DATA_DIR data/kinetics400
 
-  start from 2D ImageNet weights, eight GPUs:
+  the same without its ImageNet weights, which are downloaded once, on eight GPUs:
     python tools/run_net.py --cfg configs/Kinetics/uniformer_s8x8.yaml DATA.PATH_TO_DATA_DIR data/kinetics400 \\
-        TRAIN.CHECKPOINT_FILE_PATH uniformer_small_in1k.pth NUM_GPUS 8 OUTPUT_DIR runs/s8x8
+        UNIFORMER.PRETRAIN_NAME "" NUM_GPUS 8 OUTPUT_DIR runs/s8x8
 
-  test a checkpoint with 4 clips x 3 crops, without training:
-    python tools/run_net.py --cfg configs/Kinetics/uniformer_s8x8.yaml DATA.PATH_TO_DATA_DIR data/kinetics400 \\
-        TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH uniformer_small_k400_8x8.pth TEST.NUM_SPATIAL_CROPS 3
+  test published weights by name (tools/zoo.py list), a file or a URL, with 4 clips x 3 crops, without training:
+    python tools/run_net.py --cfg configs/Kinetics/uniformer_b16x4.yaml DATA.PATH_TO_DATA_DIR data/kinetics400 \\
+        TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH uniformer_base_k400_16x4 TEST.NUM_SPATIAL_CROPS 3
 
-  on a CPU, with a smaller batch:
+  on a CPU, with a smaller batch, to which the learning rate is scaled:
     python tools/run_net.py --cfg configs/Kinetics/uniformer_s8x8.yaml DATA.PATH_TO_DATA_DIR data/mine \\
         NUM_GPUS 0 TRAIN.BATCH_SIZE 4 MODEL.NUM_CLASSES 12
 
