@@ -104,7 +104,25 @@ def take_turns(folder: str) -> int:
     return 0
 
 
+def stumble(folder: str) -> int:
+    """Only the main process meets the mistake; every process has to hear of it."""
+    try:
+        distributed.main_first(lambda: mistake() if distributed.is_main() else None)
+    except DataError as error:
+        Path(folder, f"heard{distributed.rank()}").write_text(str(error), encoding="utf-8")
+        # The first to end has the other ended too, which may not have written yet.
+        deadline = time.monotonic() + 20
+        while not Path(folder, "heard1").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        raise
+    return 0
+
+
 class TestOneProcess:
+    def test_main_first_lets_a_mistake_through(self):
+        with pytest.raises(DataError, match="an empty list"):
+            distributed.main_first(mistake)
+
     def test_main_first_is_a_plain_call(self):
         item = object()
         assert distributed.main_first(lambda: item) is item
@@ -156,6 +174,11 @@ class TestTwoProcesses:
     def test_the_main_process_goes_first(self, tmp_path):
         assert distributed.launch(take_turns, (str(tmp_path),), processes=2) == 0
         assert [json.loads((tmp_path / f"turn{rank}").read_text()) for rank in (0, 1)] == [[], ["turn0"]]
+
+    def test_a_mistake_of_the_main_process_is_heard_by_all(self, tmp_path, capfd):
+        assert distributed.launch(stumble, (str(tmp_path),), processes=2) == 2
+        assert [(tmp_path / f"heard{rank}").read_text() for rank in (0, 1)] == ["an empty list"] * 2
+        assert [line for line in capfd.readouterr().err.splitlines() if "error:" in line] == ["error: an empty list"]
 
     def test_two_machines_with_one_process_each(self, tmp_path):
         method = f"tcp://127.0.0.1:{distributed.free_port()}"

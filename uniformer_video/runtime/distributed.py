@@ -50,13 +50,21 @@ def barrier() -> None:
 
 
 def main_first(function: Callable[[], T]) -> T:
-    """Return ``function()``, which the main process has finished before the others begin: a download is done once."""
-    if not is_main():
-        barrier()
-    result = function()
+    """Return ``function()``, which the main process has finished before the others begin: a download is done once.
+
+    Raises:
+        UserError: from ``function`` in the main process, in every process, so that each machine says what is wrong.
+    """
+    result, mistake = None, None
     if is_main():
-        barrier()
-    return result
+        try:
+            result = function()
+        except UserError as error:
+            mistake = error
+    mistake = gather_objects(mistake)[0]
+    if mistake is not None:
+        raise mistake
+    return result if is_main() else function()
 
 
 def gather_objects(item: T) -> list[T]:
