@@ -582,6 +582,9 @@ class TestPublishedFiles:
             state = build_model(load_config(tmp_path / "config.yaml")).state_dict()
         assert ("cls_token" in state) == (name != "Uniformer")
         assert ("blocks1.0.gamma_1" in state) == (name == "Uniformer_light_ls_fp32")
+        # The published kernel, of which these files say nothing; so do they of the clipping.
+        assert state["blocks1.0.attn.weight"].shape[2:] == (5, 5, 5)
+        assert load_config(tmp_path / "config.yaml").SOLVER.CLIP_GRAD_L2NORM == 20.0
 
     def test_what_a_published_command_line_adds(self, tmp_path):
         (tmp_path / "config.yaml").write_text(published_yaml())

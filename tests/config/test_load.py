@@ -196,6 +196,34 @@ class TestSources:
         assert set(load_config(None, ["RNG_SEED", "7"])) == {name.split(".")[0] for name in KEYS}
 
 
+class TestPublishedDefaults:
+    def test_a_file_that_names_the_family_gets_them(self, tmp_path):
+        (tmp_path / "a.yaml").write_text("MODEL:\n  NUM_CLASSES: 3\n  ARCH: uniformer\n", encoding="utf-8")
+        cfg = load_config(tmp_path / "a.yaml")
+        assert (cfg.UNIFORMER.LOCAL_KERNEL, cfg.SOLVER.CLIP_GRAD_L2NORM) == ([5, 5, 5], 20.0)
+        source = f"{tmp_path / 'a.yaml'}:3, the default of the published code"
+        assert {c.key: c.source for c in changes(cfg)}["UNIFORMER.LOCAL_KERNEL"] == source
+        cfg.UNIFORMER.LOCAL_KERNEL.append(7)
+        assert load_config(tmp_path / "a.yaml").UNIFORMER.LOCAL_KERNEL == [5, 5, 5]
+
+    def test_what_is_said_wins(self, tmp_path):
+        text = "MODEL: {ARCH: uniformer}\nUNIFORMER: {LOCAL_KERNEL: [1, 3, 3]}\n"
+        (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+        cfg = load_config(tmp_path / "a.yaml", ["SOLVER.CLIP_GRAD_L2NORM", "null"])
+        assert (cfg.UNIFORMER.LOCAL_KERNEL, cfg.SOLVER.CLIP_GRAD_L2NORM) == ([1, 3, 3], None)
+        cfg = load_config(tmp_path / "a.yaml", ["SOLVER.CLIP_GRAD_VAL", "1"])
+        assert (cfg.SOLVER.CLIP_GRAD_VAL, cfg.SOLVER.CLIP_GRAD_L2NORM) == (1.0, None)
+
+    def test_no_other_file_does(self, tmp_path):
+        (tmp_path / "a.yaml").write_text("MODEL: {NUM_CLASSES: 3}\n", encoding="utf-8")
+        for cfg in (load_config(tmp_path / "a.yaml"), load_config(None, ["MODEL.ARCH", "uniformer"])):
+            assert (cfg.UNIFORMER.LOCAL_KERNEL, cfg.SOLVER.CLIP_GRAD_L2NORM) == ([3, 5, 5], None)
+
+    def test_what_a_run_wrote_is_read_back_as_it_was(self, tmp_path):
+        (tmp_path / "config.yaml").write_text(dump(load_config()), encoding="utf-8")
+        assert load_config(tmp_path / "config.yaml") == load_config()
+
+
 class TestFilesThatCannotBeRead:
     def test_a_missing_file_with_a_near_name_beside_it(self, write, tmp_path):
         write("", "uniformer_b8x8.yaml")

@@ -10,7 +10,13 @@ MODEL_KEYS = (
         "Network, by its name in the model registry: Uniformer; Uniformer_light, the hourglass network (also by its "
         "published name Uniformer_light_fp32); Uniformer_light_ls_fp32, the same with layer scale.",
     ),
-    Key("MODEL.ARCH", "uniformer", Choice(("uniformer",)), "Family of the network, as published files name it."),
+    Key(
+        "MODEL.ARCH",
+        "uniformer",
+        Choice(("uniformer",)),
+        "Family of the network, as published files name it. A file that sets it gets the defaults of the published "
+        "code where it says nothing else: UNIFORMER.LOCAL_KERNEL [5, 5, 5] and SOLVER.CLIP_GRAD_L2NORM 20.",
+    ),
     Key("MODEL.NUM_CLASSES", 400, Int(1), "Outputs of the head; labels run from 0 to this less one.", "classes"),
     Key(
         "MODEL.DROPOUT_RATE",
@@ -50,7 +56,7 @@ UNIFORMER_KEYS = (
         "",
         Text(),
         "Weights to start training from, by their name in the zoo (`python tools/zoo.py list`), a path or a URL. 2D "
-        "weights are inflated as TRAIN.CHECKPOINT_INFLATE says, spread over time where it says nothing. Empty, or with "
+        "weights are inflated as TRAIN.CHECKPOINT_INFLATE says, spread over time where it is empty. Empty, or with "
         "TRAIN.CHECKPOINT_FILE_PATH set: not used.",
     ),
     Key(
@@ -107,7 +113,7 @@ UNIFORMER_KEYS = (
         "UNIFORMER.IMAGE",
         False,
         Bool(),
-        "Every temporal extent is 1, which makes it the image network (DATA.NUM_FRAMES 1).",
+        "Every temporal extent is 1: the image network, with DATA.NUM_FRAMES 1. Attention spans what frames there are.",
     ),
     Key(
         "UNIFORMER.AUX_HEAD",

@@ -34,7 +34,8 @@ TRAIN_KEYS = (
         "",
         Choice(("", "average", "center", True, False)),
         "How 2D weights of an image network become 3D: spread over time (average; True means the same) or at the "
-        "centre tap (center). Empty or False: 2D weights are refused. Weights that are 3D already are not changed.",
+        "centre tap (center). Empty or False: 2D weights are refused, but for those of UNIFORMER.PRETRAIN_NAME, which "
+        "empty spreads over time. Weights that are 3D already are not changed.",
     ),
     Key(
         "TRAIN.CHECKPOINT_EPOCH_RESET",

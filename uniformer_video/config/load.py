@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,6 +22,8 @@ from uniformer_video.runtime.registry import nearest
 
 BASE_KEY = "_BASE_"
 COMMAND_LINE = "command line"
+PUBLISHED_DEFAULTS = {"UNIFORMER.LOCAL_KERNEL": [5, 5, 5], "SOLVER.CLIP_GRAD_L2NORM": 20.0}
+"""What the published code does where its files say nothing, and this toolkit does otherwise."""
 _PROVENANCE = "_provenance"
 _ABSENT = object()
 _SECTIONS = {name.rsplit(".", 1)[0]: None for name in KEYS if "." in name}
@@ -57,11 +60,24 @@ def load_config(path: str | os.PathLike[str] | None = None, overrides: Sequence[
     if path is not None:
         _merge_file(cfg, Path(path), sources)
     _merge_overrides(cfg, overrides, sources)
+    _fill_published(cfg, sources)
     validate(cfg)
     # CfgNode keeps attributes of its own (such as its frozen state) beside the keys, in __dict__; copies carry them on.
     cfg.__dict__[_PROVENANCE] = sources
     cfg.freeze()
     return cfg
+
+
+def _fill_published(cfg: CfgNode, sources: dict[str, str]) -> None:
+    """Give a published file the defaults that it was written for; MODEL.ARCH, which ours never set, tells it apart."""
+    where = sources.get("MODEL.ARCH")
+    if where is None or where == COMMAND_LINE:
+        return
+    for name, value in PUBLISHED_DEFAULTS.items():
+        other = name == "SOLVER.CLIP_GRAD_L2NORM" and cfg.SOLVER.CLIP_GRAD_VAL is not None
+        if name not in sources and not other:
+            set_value(cfg, name, copy.deepcopy(value))
+            sources[name] = f"{where}, the default of the published code"
 
 
 def changes(cfg: CfgNode) -> list[Change]:

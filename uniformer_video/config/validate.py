@@ -92,8 +92,10 @@ def _positions(cfg: CfgNode) -> None:
     if not cfg.TRAIN.ENABLE:
         return
     clips, frames = cfg.TRAIN.BATCH_SIZE * cfg.AUG.NUM_SAMPLE, cfg.DATA.NUM_FRAMES
-    # The last batch norm sees a 32nd of the crop in both directions, and half of the frames.
-    if clips * ((frames + 1) // 2) * (cfg.DATA.TRAIN_CROP_SIZE // 32) ** 2 < 2:
+    # The last batch norm sees a 32nd of the crop in both directions, and half of the frames, or
+    # all of them in an image network.
+    times = frames if cfg.UNIFORMER.IMAGE else (frames + 1) // 2
+    if clips * times * (cfg.DATA.TRAIN_CROP_SIZE // 32) ** 2 < 2:
         raise ConfigError(
             f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} with DATA.NUM_FRAMES {frames} and DATA.TRAIN_CROP_SIZE "
             f"{cfg.DATA.TRAIN_CROP_SIZE} leaves the last batch norm a single position, from which no statistics can be "
