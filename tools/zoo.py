@@ -63,6 +63,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     export = command("export", "write the network of a file alone, with its class names", web=True)
     export.add_argument("source", metavar="FILE", help="checkpoint or weight file: path, name or address")
     export.add_argument("out", metavar="OUT", help="file to write: .pyth, .pth or .safetensors")
+    export.add_argument(
+        "--label-set",
+        default="",
+        metavar="NAME",
+        help="class names of a file that holds none, such as kinetics400 (published order) or kinetics400:alphabetical",
+    )
     export.add_argument("--half", action="store_true", help="in float16: half the size")
     # Settings may stand anywhere, which argparse knows for commands without subcommands alone.
     args, args.opts = parser.parse_known_args(argv)
@@ -190,10 +196,14 @@ def _print_inspection(path: str, inspection: Inspection, load: dict | None) -> N
 
 def export_weights(args: argparse.Namespace) -> int:
     """Write the network of a file, its class names and configuration, and nothing else."""
+    from uniformer_video.datasets.label_sets import label_set
     from uniformer_video.models.export import export_file
     from uniformer_video.runtime.download import in_words
 
-    export_file(_resolve(args.source, args).path, args.out, half=args.half)
+    found = _resolve(args.source, args)
+    label_set_name = args.label_set or (found.entry.label_set if found.entry else None)
+    names = label_set(label_set_name) if label_set_name else None
+    export_file(found.path, args.out, class_names=names, half=args.half)
     print(f"{args.out}: {in_words(Path(args.out).stat().st_size)}")
     return 0
 

@@ -197,8 +197,12 @@ class TestFind:
             find_class_names(tmp_path, listed(sorted(K400)), 400, label_set_name="kinetics400")
         assert str(error.value) == (
             "DATA.LABEL_SET 'kinetics400' has 'riding a bike' as class 0, but the list's videos of label 0 lie in a "
-            "folder 'abseiling', which there is class 341; put the names into the order of the list's labels"
+            "folder 'abseiling', which there is class 341; the folders are Kinetics-400 in alphabetical order: set "
+            "DATA.LABEL_SET kinetics400:alphabetical and remove a file of names that says otherwise"
         )
+        assert find_class_names(
+            tmp_path, listed(sorted(K400)), 400, label_set_name="kinetics400:alphabetical"
+        ) == sorted(K400)
 
     def test_a_file_that_the_folders_contradict(self, tmp_path):
         (tmp_path / "classes.json").write_text('["jump", "run", "throw"]')

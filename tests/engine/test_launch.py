@@ -159,6 +159,42 @@ def test_a_file_in_the_place_of_a_folder(toy_set, tmp_path, monkeypatch, name):
     )
 
 
+def test_a_test_list_whose_class_folders_have_other_labels_stops_the_run_at_once(toy_set, tmp_path):
+    # Classes that no label set knows, numbered differently in the two lists, and no file of names.
+    lists = {}
+    for split, order in (("train", (0, 1, 2)), ("val", (0, 1, 2)), ("test", (0, 2, 1))):
+        lists[split] = []
+        for line in entries(toy_set, split):
+            path, label = line.rsplit(" ", 1)
+            folder = tmp_path / "videos" / ("hop", "skip", "leap")[int(label)]
+            folder.mkdir(parents=True, exist_ok=True)
+            copied = Path(shutil.copy(path, folder))
+            lists[split].append(f"{copied} {order[int(label)]}")
+    data = rewrite(toy_set, tmp_path / "lists", **lists)
+    (data / "classes.json").unlink()
+    with pytest.raises(UserError) as error:
+        launch.run(toy_cfg(data, tmp_path / "out"))
+    assert str(error.value).startswith(
+        "the videos in folders 'skip' have label 1 in train.csv and label 2 in test.csv; give both lists the same "
+    )
+    assert not (tmp_path / "out" / "config.yaml").exists()
+    (data / "val.csv").write_text("\n".join(lists["test"]) + "\n")
+    with pytest.raises(UserError, match="label 1 in train.csv and label 2 in val.csv"):
+        launch.run(toy_cfg(data, tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "mistake", [("TEST.CHECKPOINT_FILE_PATH", "none.pyth"), ("UNIFORMER.PRUNE_RATIO", "[[],[],[],[]]")]
+)
+def test_a_mistake_in_a_test_alone_keeps_the_configuration_of_the_run_that_lies_there(toy_set, tmp_path, mistake):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "config.yaml").write_text("the one of an earlier run\n")
+    with pytest.raises(UserError):
+        launch.run(toy_cfg(toy_set, output, "TRAIN.ENABLE", "False", *mistake))
+    assert (output / "config.yaml").read_text() == "the one of an earlier run\n"
+
+
 def test_the_configuration_is_written_when_nothing_can_be_wrong_any_more(toy_set, tmp_path, monkeypatch):
     output, order = tmp_path / "out", []
     output.mkdir()
@@ -166,6 +202,8 @@ def test_the_configuration_is_written_when_nothing_can_be_wrong_any_more(toy_set
     config.write_text("the one of an earlier run\n")
 
     class Part:
+        class_names, class_folders, dataset = ["a"], None, None
+
         def __init__(self, cfg, device):
             order.append((self.name, config.read_text() == "the one of an earlier run\n"))
             if cfg.RNG_SEED == 1 and self.name == "trainer":

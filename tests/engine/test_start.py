@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.toy import CLASSES, same_bits, toy_cfg
+from uniformer_video.config import dump
 from uniformer_video.datasets import VideoRecord
 from uniformer_video.datasets.class_names import infer_class_names
 from uniformer_video.datasets.label_sets import label_set
@@ -154,15 +155,16 @@ def test_pretraining_that_cannot_be_had_says_how_to_do_without(cfg, monkeypatch,
     monkeypatch.setenv("UNIFORMER_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("UNIFORMER_WEIGHTS", raising=False)
     monkeypatch.delenv("UNIFORMER_ZOO_MIRROR", raising=False)
+    width = ("UNIFORMER.HEAD_DIM", 32)
     with pytest.raises(WeightError) as error:
-        load_start_weights(cfg("UNIFORMER.PRETRAIN_NAME", "uniformer_xs_192_in1k"), new_model(cfg(), CPU))
+        load_start_weights(cfg(*width, "UNIFORMER.PRETRAIN_NAME", "uniformer_xs_192_in1k"), new_model(cfg(), CPU))
     path = tmp_path / "cache" / "uniformer_xs_192_in1k.pth"
     assert str(error.value) == (
         f"the published weights uniformer_xs_192_in1k have no known address on the web; put the file at {path} or set "
         "UNIFORMER_WEIGHTS to the folder that holds it; UNIFORMER.PRETRAIN_NAME '' starts from random weights"
     )
     with pytest.raises(WeightError) as error:
-        load_test_weights(cfg("TEST.CHECKPOINT_FILE_PATH", "uniformer_xs_192_in1k"), new_model(cfg(), CPU))
+        load_test_weights(cfg(*width, "TEST.CHECKPOINT_FILE_PATH", "uniformer_xs_192_in1k"), new_model(cfg(), CPU))
     assert str(error.value).endswith("to the folder that holds it")
 
 
@@ -208,6 +210,9 @@ def test_published_weights_for_heads_of_another_width_are_refused(cfg, tmp_path)
         "the published uniformer_small_plus_in1k have attention heads of 32 channels, but UNIFORMER.HEAD_DIM is 16; "
         "set UNIFORMER.HEAD_DIM 32"
     )
+    # And no download is begun for them.
+    with pytest.raises(WeightError, match="attention heads of 64 channels"):
+        load_start_weights(cfg("UNIFORMER.PRETRAIN_NAME", "uniformer_small_in1k"), new_model(cfg(), CPU))
 
 
 # ------------------------------------------------------------------------------------------------------ class order
@@ -282,3 +287,57 @@ def test_a_run_without_class_names_is_not_told_so_of_its_own_checkpoint(cfg, tmp
     assert not any("class order" in line for line in log)
     load_test_weights(cfg("TEST.CHECKPOINT_FILE_PATH", newest), model)
     assert any("class order: not checked" in line for line in log)
+
+
+# --------------------------------------------------------------------------------------- what no tensor shows, folders
+
+
+def save_whole(path, cfg, **more):
+    """Save a network as a checkpoint of this toolkit does, with its configuration."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"model_state": new_model(cfg, CPU).state_dict(), "cfg": dump(cfg), **more}, path)
+    return str(path)
+
+
+def test_another_width_of_attention_heads_is_refused(cfg, tmp_path):
+    path = save_whole(tmp_path / "w.pyth", cfg())
+    for load, key in ((load_test_weights, "TEST"), (load_start_weights, "TRAIN")):
+        other = cfg("UNIFORMER.HEAD_DIM", 8, f"{key}.CHECKPOINT_FILE_PATH", path)
+        with pytest.raises(WeightError) as error:
+            load(other, new_model(other, CPU))
+        assert str(error.value) == (
+            f"weight file {path!r} was trained with other attention heads (UNIFORMER.HEAD_DIM: 16 -> 8), which no "
+            "tensor shows; set UNIFORMER.HEAD_DIM to the first of the two"
+        )
+
+
+def test_other_settings_that_no_tensor_shows_are_said(cfg, tmp_path, log):
+    light = ("MODEL.MODEL_NAME", "Uniformer_light")
+    path = save_whole(tmp_path / "w.pyth", cfg(*light))
+    ratios = "[[], [], [1], [0.25]]"
+    other = cfg(*light, "TEST.CHECKPOINT_FILE_PATH", path, "UNIFORMER.PRUNE_RATIO", ratios, "UNIFORMER.QKV_SCALE", 1)
+    load_test_weights(other, new_model(other, CPU))
+    assert (
+        "WARNING: the weights were trained with other settings that no tensor shows: UNIFORMER.QKV_SCALE: None -> 1.0; "
+        "UNIFORMER.PRUNE_RATIO: None -> [[], [], [1.0], [0.25]]"
+    ) in log
+    log.clear()
+    same = cfg(*light, "TEST.CHECKPOINT_FILE_PATH", path, "TEST.NUM_ENSEMBLE_VIEWS", 7)
+    load_test_weights(same, new_model(same, CPU))
+    assert not any("WARNING" in line for line in log)
+
+
+def test_class_folders_with_other_labels_are_refused(cfg, tmp_path):
+    path = save_whole(tmp_path / "w.pyth", cfg(), class_folders={0: "hop", 1: "skip", 2: "leap"})
+    for load, key in ((load_test_weights, "TEST"), (load_start_weights, "TRAIN")):
+        config = cfg(f"{key}.CHECKPOINT_FILE_PATH", path)
+        load(config, new_model(config, CPU), None, {0: "Hop", 2: "leap"})
+        load(config, new_model(config, CPU), None, {0: "val_hop", 1: "val_leap"})  # no folders that training had
+        with pytest.raises(UserError) as error:
+            load(config, new_model(config, CPU), None, {0: "hop", 1: "leap", 2: "skip"})
+        assert str(error.value) == (
+            f"the videos in folders 'leap' have label 1 in {key.lower()}.csv and label 2 in the training of {path}; "
+            "give both lists the same labels, or, if these folders are no classes, write classes.json beside the lists"
+        )
+        # Names, where there are any, say more than folders.
+        load(config, new_model(config, CPU), ["hop", "leap", "skip"], {0: "hop", 1: "leap", 2: "skip"})

@@ -18,7 +18,9 @@ import torch
 from tests.http_server import Answer, FileServer, file_server
 from tests.models.published import saved, tiny
 from tools import zoo
-from uniformer_video.models.weights import read_weights
+from uniformer_video.datasets.label_sets import label_set
+from uniformer_video.models.inspect import class_names_in
+from uniformer_video.models.weights import read_content, read_weights
 from uniformer_video.models.zoo import ZOO
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -328,6 +330,35 @@ class TestExport:
         read = read_weights(out_path)
         assert torch.equal(read["head.weight"], state["head.weight"].half())
         assert "named: a, b, c, ..." in run("inspect", out_path)[1]
+
+    @pytest.mark.parametrize("suffix", [".pyth", ".safetensors"])
+    def test_published_weights_take_their_label_set_along(self, run, tmp_path, suffix):
+        folder = tmp_path / "mine"
+        folder.mkdir()
+        saved(tiny(num_classes=400).state_dict(), folder / f"{NOWHERE}.pth")
+        out_path = tmp_path / f"out{suffix}"
+        assert run("export", NOWHERE, out_path, "--folder", folder)[0] == 0
+        assert class_names_in(read_content(out_path)) == tuple(label_set("kinetics400"))
+
+    def test_names_for_a_file_that_holds_none(self, run, tmp_path):
+        source, out_path = saved(tiny(num_classes=51).state_dict(), tmp_path / "a.pth"), tmp_path / "b.pyth"
+        assert run("export", source, out_path)[0] == 0
+        assert class_names_in(read_content(out_path)) is None
+        assert run("export", source, out_path, "--label-set", "hmdb51")[0] == 0
+        assert class_names_in(read_content(out_path)) == tuple(label_set("hmdb51"))
+        for wrong, words in (
+            (("--label-set", "ucf101"), "101 class names for a head of 51 classes; they do not belong together"),
+            (("--label-set", "hmdb"), "hmdb51"),
+        ):
+            code, _, err = run("export", source, tmp_path / "c.pyth", *wrong)
+            assert (code, err.count("\n")) == (2, 1) and words in err
+        content = {"model_state": tiny(num_classes=51).state_dict(), "class_names": list(label_set("hmdb51"))[::-1]}
+        code, _, err = run("export", saved(content, tmp_path / "d.pyth"), tmp_path / "c.pyth", "--label-set", "hmdb51")
+        assert (code, err) == (
+            2,
+            f"error: weight file '{tmp_path}/d.pyth' has class names of its own, which are other ones; leave --label-set "
+            "out\n",
+        )
 
     def test_a_mistake(self, run, tmp_path):
         code, _, err = run("export", saved(tiny().state_dict(), tmp_path / "a.pyth"), tmp_path / "a.onnx")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
-from uniformer_video.datasets.class_names import find_class_names
+from uniformer_video.datasets.class_names import class_folders, find_class_names
 from uniformer_video.datasets.clips import ClipMaker, TrainClips, ViewClips
 from uniformer_video.datasets.dataset import VideoDataset
 from uniformer_video.datasets.kinetics import read_kinetics
@@ -102,6 +102,7 @@ def build_dataset(name: str, cfg: CfgNode, split: str) -> VideoDataset:
         class_names=find_class_names(
             Path(cfg.DATA.PATH_TO_DATA_DIR), records, cfg.MODEL.NUM_CLASSES, label_set_name=cfg.DATA.LABEL_SET
         ),
+        class_folders=class_folders(records),
     )
 
 

@@ -6,7 +6,16 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from uniformer_video.datasets.label_sets import LABEL_SETS, alphabetical_orders, class_numbers, label_set, normalise
+from uniformer_video.datasets.label_sets import (
+    ALPHABETICAL,
+    LABEL_SETS,
+    PUBLISHED,
+    alphabetical_orders,
+    class_numbers,
+    label_set,
+    normalise,
+    recognise,
+)
 from uniformer_video.datasets.records import VideoRecord, read_class_names
 from uniformer_video.runtime.errors import DataError
 
@@ -126,6 +135,15 @@ def _check_folders(names: Sequence[str], folders: dict[int, str], source: str) -
         if key in by_key and key != normalise(names[label]):
             raise DataError(
                 f"{source} has {names[label]!r} as class {label}, but the list's videos of label {label} lie in a "
-                f"folder {folder!r}, which there is class {by_key[key]}; put the names into the order of the list's "
-                "labels"
+                f"folder {folder!r}, which there is class {by_key[key]}; {_way_out(folders, len(names))}"
             )
+
+
+def _way_out(folders: dict[int, str], num_classes: int) -> str:
+    """Return what to do about names in another order than the list's: the folders may tell it."""
+    told = _infer(folders, num_classes)
+    known = recognise(told) if told else None
+    if known is None or known.order not in (PUBLISHED, ALPHABETICAL):
+        return "put the names into the order of the list's labels"
+    setting = known.label_set + (":alphabetical" if known.order == ALPHABETICAL else "")
+    return f"the folders are {known}: set DATA.LABEL_SET {setting} and remove a file of names that says otherwise"

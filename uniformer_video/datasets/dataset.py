@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -66,6 +66,7 @@ class VideoDataset(Dataset):
         replace: another record stands in for one that cannot be read (training); otherwise the sample has no clips.
         seed: RNG_SEED, for the choice of replacements.
         class_names: in label order, where known.
+        class_folders: the folder of each label, where every class has its own.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class VideoDataset(Dataset):
         replace: bool = False,
         seed: int = 0,
         class_names: Sequence[str] | None = None,
+        class_folders: Mapping[int, str] | None = None,
     ) -> None:
         self.records = records
         self.clips = clips
@@ -84,6 +86,7 @@ class VideoDataset(Dataset):
         self.replace = replace
         self.seed = seed
         self.class_names = class_names
+        self.class_folders = class_folders
 
     def __len__(self) -> int:
         return len(self.records)

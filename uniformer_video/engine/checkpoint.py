@@ -30,6 +30,7 @@ class Checkpoint:
         cfg: the resolved configuration as YAML.
         scaler_state: the loss scaler's (empty but for fp16).
         class_names: in label order, where known.
+        class_folders: the training list's folder of each label, where every class has its own.
         history: one entry for each epoch: what the curves show.
         best: the entry of ``history`` with the best validation, if there was any.
     """
@@ -40,6 +41,7 @@ class Checkpoint:
     cfg: str
     scaler_state: dict[str, Any] = field(default_factory=dict)
     class_names: list[str] | None = None
+    class_folders: dict[int, str] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
 
@@ -92,6 +94,8 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         "model_state": dict,
         "optimizer_state": dict,
         "scaler_state": dict | None,
+        "class_names": list | None,
+        "class_folders": dict | None,
         "history": list,
         "best": dict | None,
     }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import simplejson
 from torch import Tensor
 
-from uniformer_video.datasets.label_sets import Recognised, label_set, normalise, recognise
+from uniformer_video.datasets.label_sets import PUBLISHED, Recognised, label_set, normalise, recognise
 from uniformer_video.models.head_order import head_size, select_classes
+from uniformer_video.models.inspect import class_names_in
 from uniformer_video.runtime.errors import UserError, WeightError
 
 TEST, TRAIN = "test", "train"
@@ -19,7 +19,10 @@ NEW_HEAD: tuple[int, ...] = ()
 """The rows of a head that starts anew: none of the weights'."""
 
 CHECKABLE_DATA = "write classes.json or classes.txt beside the lists, or set DATA.LABEL_SET"
-CHECKABLE_WEIGHTS = "use a checkpoint of this toolkit or weights by their name in the zoo"
+CHECKABLE_WEIGHTS = (
+    "use a checkpoint of this toolkit, weights by their name in the zoo, or what `tools/zoo.py export FILE OUT "
+    "--label-set NAME` writes"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +46,8 @@ def class_names_of(content: object, entry_label_set: str | None = None) -> list[
             such a list in its ``metadata``; anything else under that name, as other programs have it, does not.
         entry_label_set: the label set of the zoo's entry, where the weights came by name.
     """
-    names = content.get("class_names") if isinstance(content, Mapping) else None
-    metadata = content.get("metadata") if isinstance(content, Mapping) else None
-    if names is None and isinstance(metadata, Mapping):
-        names = metadata.get("class_names")
-        try:
-            names = simplejson.loads(names) if isinstance(names, str) else names
-        except ValueError:
-            names = None
-    if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+    names = class_names_in(content)
+    if names:
         return list(names)
     return list(label_set(entry_label_set)) if entry_label_set else None
 
@@ -171,6 +167,33 @@ def require_same_order(
             )
 
 
+def require_same_folders(
+    folders: Mapping[int, str] | None, others: Mapping[int, str] | None, *, where: str, others_where: str
+) -> None:
+    """Refuse two lists without class names whose class folders show that they number the classes differently.
+
+    Args:
+        folders: the folder of each label (``class_folders``); nothing where folders are no classes.
+        others: the other list's.
+        where: whose folders they are, for the message.
+        others_where: whose the others are.
+
+    Raises:
+        UserError: a folder of videos has another label in the other list; one line.
+    """
+    theirs = {normalise(folder): label for label, folder in (others or {}).items()}
+    labels = [(label, folder, theirs.get(normalise(folder))) for label, folder in sorted((folders or {}).items())]
+    shared = [entry for entry in labels if entry[2] is not None]
+    # A single folder that both lists have may be one of another kind.
+    for label, folder, other in shared if len(shared) > 1 else ():
+        if label != other:
+            raise UserError(
+                f"the videos in folders {folder!r} have label {label} in {where} and label {other} in {others_where}; "
+                "give both lists the same labels, or, if these folders are no classes, write classes.json beside the "
+                "lists"
+            )
+
+
 def _comparable(names: Sequence[str], others: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return both lists normalised, or to the letter where normalising makes two classes of one list equal."""
     both = [normalise(name) for name in names], [normalise(name) for name in others]
@@ -223,9 +246,11 @@ def _unchecked(
     if data_names is None:
         without.append(data_where)
         advice.append(CHECKABLE_DATA)
+    known = recognise(data_names) if data_names is not None else None
+    doubt = f", but the data are {known}" if known and known.order != PUBLISHED else ""
     return (
         f"class order: not checked, there are no class names with {' or '.join(without)}; outputs are taken to be in "
-        f"the order of the labels (to have it checked, {' and '.join(advice)})"
+        f"the order of the labels{doubt} (to have it checked, {' and '.join(advice)})"
     )
 
 

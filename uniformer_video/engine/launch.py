@@ -11,6 +11,7 @@ from fvcore.common.config import CfgNode
 import uniformer_video
 from uniformer_video.config import changes, dump
 from uniformer_video.engine import checkpoint, results
+from uniformer_video.engine.class_order import require_same_folders
 from uniformer_video.engine.device import hardware_name, process_device, resolve_gpus
 from uniformer_video.engine.tester import Tester
 from uniformer_video.engine.trainer import Trainer
@@ -70,6 +71,9 @@ def work(cfg: CfgNode, gpus: int) -> int:
     # The test's list and weights are read before days of training, so that a mistake in them shows now.
     tester = Tester(cfg, device) if cfg.TEST.ENABLE else None
     trainer = Trainer(cfg, device) if cfg.TRAIN.ENABLE else None
+    if trainer and tester and trainer.class_names is None and tester.dataset.class_names is None:
+        folders = trainer.class_folders, tester.dataset.class_folders
+        require_same_folders(*folders, where="train.csv", others_where="test.csv")
     if distributed.is_main():
         # Only now: a command with a mistake must not replace the configuration of the run that lies here.
         with atomic_write(output / CONFIG_FILE) as file:

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from uniformer_video.config import differences
+from uniformer_video.datasets.label_sets import PUBLISHED, recognise
 from uniformer_video.engine.checkpoint import best_path, newest_checkpoint
-from uniformer_video.engine.class_order import TEST, TRAIN, apply_class_order, class_names_of
+from uniformer_video.engine.class_order import TEST, TRAIN, apply_class_order, class_names_of, require_same_folders
+from uniformer_video.models.inspect import configuration_in
 from uniformer_video.models.published import NETWORKS
 from uniformer_video.models.weight_files import described
 from uniformer_video.models.weights import LoadReport, load_weights, named_tensors, read_content
-from uniformer_video.models.zoo import Resolved, resolve
+from uniformer_video.models.zoo import ZOO, Resolved, ZooEntry, resolve
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.errors import UserError, WeightError
 from uniformer_video.runtime.logging import get_logger
 
 logger = get_logger(__name__)
 
+UNSEEN = (
+    *("UNIFORMER.QKV_SCALE", "UNIFORMER.PRUNE_RATIO", "UNIFORMER.TRADE_OFF"),
+    *("DATA.MEAN", "DATA.STD"),
+)
+"""Keys that change a network's scores and leave no trace in names and shapes of its weights, but for the head width."""
 
-def load_start_weights(cfg: CfgNode, model: nn.Module, class_names: Sequence[str] | None = None) -> None:
+
+def load_start_weights(
+    cfg: CfgNode,
+    model: nn.Module,
+    class_names: Sequence[str] | None = None,
+    class_folders: Mapping[int, str] | None = None,
+) -> None:
     """Load what training starts from, or say that the weights are random.
 
     The first there is of: TRAIN.CHECKPOINT_FILE_PATH, UNIFORMER.PRETRAIN_NAME. A head of other classes starts anew.
@@ -30,6 +45,7 @@ def load_start_weights(cfg: CfgNode, model: nn.Module, class_names: Sequence[str
         cfg: the configuration.
         model: takes the weights.
         class_names: of the data, in label order, where known.
+        class_folders: of the data, the folder of each label, where every class has its own.
     """
     source, inflate = cfg.TRAIN.CHECKPOINT_FILE_PATH, cfg.TRAIN.CHECKPOINT_INFLATE
     name = cfg.UNIFORMER.PRETRAIN_NAME
@@ -37,16 +53,22 @@ def load_start_weights(cfg: CfgNode, model: nn.Module, class_names: Sequence[str
         logger.info("UNIFORMER.PRETRAIN_NAME %s is not used: TRAIN.CHECKPOINT_FILE_PATH is set", name)
     if not source:
         # Published configurations name 2D weights here and set no inflation; theirs is by average.
-        source, inflate = name, inflate or "average"
+        source, inflate = name, "average" if inflate == "" else inflate
     if not source:
         keys = "UNIFORMER.PRETRAIN_NAME and TRAIN.CHECKPOINT_FILE_PATH"
         logger.warning("training starts from random weights (%s are not set)", keys)
         return
-    report = _load(cfg, model, source, class_names, inflate=inflate, purpose=TRAIN)
+    data = class_names, class_folders
+    report = _load(cfg, model, source, *data, inflate=inflate, purpose=TRAIN)
     logger.info("start weights: %s", report.summary())
 
 
-def load_test_weights(cfg: CfgNode, model: nn.Module, class_names: Sequence[str] | None = None) -> str:
+def load_test_weights(
+    cfg: CfgNode,
+    model: nn.Module,
+    class_names: Sequence[str] | None = None,
+    class_folders: Mapping[int, str] | None = None,
+) -> str:
     """Load the weights to test and return their path, empty for random ones.
 
     The first there is of: TEST.CHECKPOINT_FILE_PATH, the newest checkpoint in OUTPUT_DIR (with TEST.TEST_BEST the one
@@ -57,6 +79,7 @@ def load_test_weights(cfg: CfgNode, model: nn.Module, class_names: Sequence[str]
         cfg: the configuration.
         model: takes the weights.
         class_names: of the data, in label order, where known.
+        class_folders: of the data, the folder of each label, where every class has its own.
     """
     source, own = cfg.TEST.CHECKPOINT_FILE_PATH, None
     if not source:
@@ -66,7 +89,8 @@ def load_test_weights(cfg: CfgNode, model: nn.Module, class_names: Sequence[str]
         logger.warning("testing random weights: no TEST.CHECKPOINT_FILE_PATH and no checkpoint in OUTPUT_DIR")
         return ""
     inflate = cfg.TRAIN.CHECKPOINT_INFLATE
-    report = _load(cfg, model, source, class_names, inflate=inflate, purpose=TEST, own=bool(own))
+    data = class_names, class_folders
+    report = _load(cfg, model, source, *data, inflate=inflate, purpose=TEST, own=bool(own))
     logger.info("test weights: %s", report.summary())
     return report.path
 
@@ -94,6 +118,8 @@ def own_checkpoint(output_dir: Path, *, best: bool = False) -> Path | None:
 
 
 def _find(cfg: CfgNode, source: str) -> Resolved:
+    if source in ZOO:
+        _check_head_width(cfg, ZOO[source])  # before a download
     try:
         return distributed.main_first(lambda: resolve(source, folder=cfg.UNIFORMER.WEIGHTS_DIR))
     except WeightError as error:
@@ -103,16 +129,32 @@ def _find(cfg: CfgNode, source: str) -> Resolved:
         raise WeightError(f"{error}; UNIFORMER.PRETRAIN_NAME '' starts from random weights") from None
 
 
-def _check_head_width(cfg: CfgNode, found: Resolved) -> None:
+def _check_head_width(cfg: CfgNode, entry: ZooEntry) -> None:
     """Refuse published weights for heads of another width: no tensor shows it, and the scores would be wrong."""
-    if found.entry is None:
-        return
-    width = NETWORKS[found.entry.network].kwargs["head_dim"]
+    width = NETWORKS[entry.network].kwargs["head_dim"]
     if width != cfg.UNIFORMER.HEAD_DIM:
         raise WeightError(
-            f"the published {found.entry.name} have attention heads of {width} channels, but UNIFORMER.HEAD_DIM is "
+            f"the published {entry.name} have attention heads of {width} channels, but UNIFORMER.HEAD_DIM is "
             f"{cfg.UNIFORMER.HEAD_DIM}; set UNIFORMER.HEAD_DIM {width}"
         )
+
+
+def _check_settings(cfg: CfgNode, content: object, found: Resolved) -> None:
+    """Compare what no tensor shows with the configuration that a checkpoint of this toolkit carries.
+
+    Raises:
+        WeightError: its attention heads have another width, which makes every score wrong.
+    """
+    text = configuration_in(content)
+    changed = {line.split(":")[0]: line for line in differences(cfg, text)} if text else {}
+    if "UNIFORMER.HEAD_DIM" in changed:
+        raise WeightError(
+            f"{described(found.path)} was trained with other attention heads ({changed['UNIFORMER.HEAD_DIM']}), which "
+            "no tensor shows; set UNIFORMER.HEAD_DIM to the first of the two"
+        )
+    unlike = [changed[key] for key in UNSEEN if key in changed]
+    if unlike:
+        logger.warning("the weights were trained with other settings that no tensor shows: %s", "; ".join(unlike))
 
 
 def _load(
@@ -120,14 +162,17 @@ def _load(
     model: nn.Module,
     source: str,
     class_names: Sequence[str] | None,
+    class_folders: Mapping[int, str] | None,
     *,
     inflate: str | bool,
     purpose: str,
     own: bool = False,
 ) -> LoadReport:
     found = _find(cfg, source)
-    _check_head_width(cfg, found)
+    if found.entry:
+        _check_head_width(cfg, found.entry)
     content = read_content(found.path)
+    _check_settings(cfg, content, found)
     where = described(found.path)
     names = class_names_of(content, found.entry.label_set if found.entry else None)
     state, line = apply_class_order(
@@ -138,7 +183,15 @@ def _load(
         where,
         num_classes=cfg.MODEL.NUM_CLASSES,
     )
+    trained = content.get("class_folders") if isinstance(content, Mapping) else None
+    if names is None and class_names is None and isinstance(trained, Mapping):
+        require_same_folders(
+            class_folders, trained, where=f"{purpose}.csv", others_where=f"the training of {found.path}"
+        )
     # Of a run's own checkpoint there is nothing to say where its data never had names.
     if line and not (own and names is None and class_names is None):
-        logger.info("%s", line)
+        known = recognise(class_names) if names is None and class_names is not None else None
+        # Unnamed weights are most often published ones, whose order is another one then.
+        doubtful = known is not None and known.order != PUBLISHED
+        logger.log(logging.WARNING if doubtful else logging.INFO, "%s", line)
     return load_weights(model, state, inflate=inflate, allow_new_head=purpose == TRAIN, origin=found.path)

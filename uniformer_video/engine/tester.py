@@ -52,7 +52,8 @@ class Tester:
         # Tried now, so that a mistake does not wait for the training; but a file of this very run is still to come.
         own = Path(weights).parent.absolute() == (Path(cfg.OUTPUT_DIR) / CHECKPOINTS).absolute()
         if weights and cfg.TRAIN.ENABLE and not own:
-            load_test_weights(cfg, build_model(cfg), self.dataset.class_names)
+            self._load(build_model(cfg))
+        self.ready = None if cfg.TRAIN.ENABLE else self._prepare()
 
     def run(self) -> int:
         """Test, print the accuracy, write the results, and return the exit code.
@@ -64,8 +65,7 @@ class Tester:
         logger.info(
             "testing %d videos x %d views (%d clips x %d crops)", *(len(self.dataset), self.views, clips, crops)
         )
-        model = setup.new_model(self.cfg, self.device)
-        weights = load_test_weights(self.cfg, model, self.dataset.class_names)
+        model, weights = self.ready or self._prepare()
         started = time.perf_counter()
         ensemble = self._score(model)
         self.failures.sync()
@@ -73,6 +73,14 @@ class Tester:
             self._finish(ensemble, weights, time.perf_counter() - started)
         distributed.barrier()
         return 1 if len(self.failures) and not self.cfg.TEST.ALLOW_MISSING else 0
+
+    def _prepare(self) -> tuple[nn.Module, str]:
+        """Return the network with the weights to test, and where they come from."""
+        model = setup.new_model(self.cfg, self.device)
+        return model, self._load(model)
+
+    def _load(self, model: nn.Module) -> str:
+        return load_test_weights(self.cfg, model, self.dataset.class_names, self.dataset.class_folders)
 
     @torch.inference_mode()
     def _score(self, model: nn.Module) -> ViewEnsemble:

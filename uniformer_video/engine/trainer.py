@@ -22,7 +22,7 @@ from uniformer_video.engine.checkpoint import (
     restore,
     save_checkpoint,
 )
-from uniformer_video.engine.class_order import require_same_order
+from uniformer_video.engine.class_order import require_same_folders, require_same_order
 from uniformer_video.engine.device import Precision
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
@@ -66,6 +66,9 @@ class Trainer:
             others_where="val.csv",
             advice="give both lists the same labels",
         )
+        self.class_folders = train_set.class_folders
+        if self.class_names is None:
+            require_same_folders(self.class_folders, val_set.class_folders, where="train.csv", others_where="val.csv")
         self.loader = setup.train_loader(cfg, train_set, device)
         share = setup.process_share(cfg, cfg.TRAIN.BATCH_SIZE)
         self.val_loader = setup.ordered_loader(cfg, val_set, share, device)
@@ -121,7 +124,7 @@ class Trainer:
         if source is None and not self.cfg.TRAIN.CHECKPOINT_EPOCH_RESET:
             source = self.cfg.TRAIN.CHECKPOINT_FILE_PATH  # a string: a Path would break the // of a URL
         if source is None:
-            load_start_weights(self.cfg, self.model, self.class_names)
+            load_start_weights(self.cfg, self.model, self.class_names, self.class_folders)
             return
         checkpoint = read_checkpoint(source)
         require_same_order(
@@ -255,6 +258,7 @@ class Trainer:
             scaler_state=self.precision.scaler.state_dict(),
             cfg=dump(self.cfg),
             class_names=list(self.class_names) if self.class_names else None,
+            class_folders=dict(self.class_folders) if self.class_folders else None,
             history=self.history,
             best=self.best,
         )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from uniformer_video.models.anatomy import Anatomy
-from uniformer_video.models.inspect import class_names_in, inspect_weights
+from uniformer_video.models.inspect import class_names_in, configuration_in, inspect_weights
 from uniformer_video.models.weight_files import described, named_tensors, read_content
 from uniformer_video.runtime.errors import UserError, WeightError
 from uniformer_video.runtime.paths import atomic_write
@@ -78,7 +78,13 @@ def write_weights(
         raise UserError(f"{str(path)!r} cannot be written ({error.strerror or error})") from None
 
 
-def export_file(source: str | os.PathLike[str], path: str | os.PathLike[str], *, half: bool = False) -> None:
+def export_file(
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    class_names: Sequence[str] | None = None,
+    half: bool = False,
+) -> None:
     """Write the network of a weight file or checkpoint to ``path``, with its class names and configuration.
 
     Optimizer, history and whatever else the file holds stay behind.
@@ -86,20 +92,21 @@ def export_file(source: str | os.PathLike[str], path: str | os.PathLike[str], *,
     Args:
         source: anything ``read_content`` reads.
         path: see :func:`write_weights`, and for ``half``.
+        class_names: those of ``source``, where it holds none.
 
     Raises:
-        UserError: see :func:`write_weights`.
+        UserError: see :func:`write_weights`; or ``source`` has other class names of its own.
         WeightError: ``source`` cannot be read.
     """
     content = read_content(source)
     state = named_tensors(content, described(source))
-    holder = content if isinstance(content, Mapping) else {}
-    metadata = holder.get("metadata")
-    cfg = holder.get("cfg") or (metadata.get("cfg") if isinstance(metadata, Mapping) else None)
+    own = class_names_in(content)
+    if own and class_names and list(own) != list(class_names):
+        raise UserError(f"{described(source)} has class names of its own, which are other ones; leave --label-set out")
     write_weights(
         *(state, path),
-        class_names=class_names_in(content),
-        config_yaml=cfg if isinstance(cfg, str) else "",
+        class_names=own or class_names,
+        config_yaml=configuration_in(content),
         half=half,
     )
 

@@ -170,6 +170,18 @@ def class_names_in(content: object) -> tuple[str, ...] | None:
     return None
 
 
+def configuration_in(content: object) -> str:
+    """Return the configuration, as YAML, that a file of this toolkit carries; empty: none.
+
+    Args:
+        content: as ``read_content`` gives it: ``cfg``, there or in a safetensors file's header.
+    """
+    holder = content if isinstance(content, Mapping) else {}
+    metadata = holder.get("metadata")
+    text = holder.get("cfg") or (metadata.get("cfg") if isinstance(metadata, Mapping) else None)
+    return text if isinstance(text, str) else ""
+
+
 def inspect_weights(state: Mapping[str, Tensor]) -> Inspection:
     """Return what tensors by parameter name are; values are not looked at."""
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
