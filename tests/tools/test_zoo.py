@@ -356,8 +356,8 @@ class TestExport:
         code, _, err = run("export", saved(content, tmp_path / "d.pyth"), tmp_path / "c.pyth", "--label-set", "hmdb51")
         assert (code, err) == (
             2,
-            f"error: weight file '{tmp_path}/d.pyth' has class names of its own, which are other ones; leave --label-set "
-            "out\n",
+            f"error: weight file '{tmp_path}/d.pyth' has class names of its own, which are other ones; leave "
+            "--label-set out\n",
         )
 
     def test_a_mistake(self, run, tmp_path):
