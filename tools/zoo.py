@@ -188,7 +188,7 @@ def _print_inspection(path: str, inspection: Inspection, load: dict | None) -> N
     if "error" in load:
         print(f"{'':<11} would not load: {load['error']}")
         return
-    for key in ("loaded", "inflated", "adapted", "started", "left_out_head"):
+    for key in ("loaded", "inflated", "adapted", "started", "left_out_head", "new_head"):
         names = load[key]
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         print(f"{'':<11} {key.replace('_', ' ')}: {len(names)}{f' ({shown})' if names else ''}")

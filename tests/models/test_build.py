@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+from operator import attrgetter
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 from uniformer_video.config import load_config
 from uniformer_video.models import MODELS, build_model
+from uniformer_video.models.build import HOURGLASS_KEYS, KEYS, UNIFORMER_KEYS
 from uniformer_video.models.hourglass import Hourglass
 from uniformer_video.models.layers import ConvStem, DropPath
 from uniformer_video.models.uniformer import Uniformer
@@ -220,19 +223,86 @@ def test_name_is_found_in_any_case_and_an_unknown_one_lists_the_known():
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"HEAD_DIM": 10}, r"widths of stages 3 and 4 must be multiples of head_dim 10, got \[24, 32\]"),
-        ({"IMAGE": True, "SPLIT": True}, "image is True, which leaves no time for split: set it False"),
-        ({"LOCAL_KERNEL": [3, 4, 4]}, r"local_kernel must be three odd extents \(T, H, W\), got \[3, 4, 4\]"),
+        (
+            {"HEAD_DIM": 10},
+            "UNIFORMER.EMBED_DIM of stages 3 and 4 must be multiples of UNIFORMER.HEAD_DIM 10, got [24, 32]",
+        ),
+        (
+            {"IMAGE": True, "SPLIT": True},
+            "UNIFORMER.IMAGE is True, which leaves no time for UNIFORMER.SPLIT: set it False",
+        ),
+        ({"IMAGE": True, "STD": True}, "UNIFORMER.IMAGE is True, which leaves no time for UNIFORMER.STD: set it False"),
+        ({"LOCAL_KERNEL": [3, 4, 4]}, "UNIFORMER.LOCAL_KERNEL must be three odd extents (T, H, W), got [3, 4, 4]"),
+        (
+            {"MLP_RATIO": 0.01},
+            "UNIFORMER.MLP_RATIO must leave each MLP a hidden channel, got [0.01, 0.01, 0.01, 0.01] of "
+            "UNIFORMER.EMBED_DIM [8, 16, 24, 32]",
+        ),
+        (
+            {"EMBED_DIM": [1, 16, 24, 32], "CONV_STEM": True},
+            "UNIFORMER.EMBED_DIM must begin with at least 2 where UNIFORMER.CONV_STEM is True: it begins with half of "
+            "it",
+        ),
+        (
+            {"LAYER_SCALE": [True, False]},
+            "UNIFORMER.LAYER_SCALE must be one value or four, one for each stage, got [True, False]",
+        ),
+        ({"DEPTH": [1, 2, 2]}, "UNIFORMER.DEPTH must be four integers >= 0, one for each stage, got [1, 2, 2]"),
+        ({"DROPOUT_RATE": 1.0}, "UNIFORMER.DROPOUT_RATE must be in [0, 1), got 1.0"),
+        ({"ATTENTION_DROPOUT_RATE": 1.0}, "UNIFORMER.ATTENTION_DROPOUT_RATE must be in [0, 1), got 1.0"),
+        ({"DROP_DEPTH_RATE": -1.0}, "UNIFORMER.DROP_DEPTH_RATE must be in [0, 1), got -1.0"),
+        ({"HEAD_DROPOUT_RATE": 2.0}, "UNIFORMER.HEAD_DROPOUT_RATE must be in [0, 1), got 2.0"),
     ],
 )
-def test_settings_that_make_no_network(section, message):
-    with pytest.raises(ConfigError, match=f"^sections MODEL and UNIFORMER make no network: {message}$"):
+def test_settings_that_make_no_network_are_named_by_their_keys(section, message):
+    with pytest.raises(ConfigError) as caught:
         build_model(config(uniformer=section))
+    assert str(caught.value) == f"sections MODEL and UNIFORMER make no network: {message}"
 
 
-def test_settings_that_make_no_light_network():
-    message = r"MODEL and UNIFORMER make no network: widths of stages 3 and 4 must be multiples of head_dim 10, got"
-    with pytest.raises(ConfigError, match=rf"^sections {message} \[24, 32\]$"):
-        build_model(config({"MODEL_NAME": "Uniformer_light"}, {"HEAD_DIM": 10}))
-    with pytest.raises(ConfigError, match="make no network: prune_ratio "):
-        build_model(config({"MODEL_NAME": "Uniformer_light"}, {"PRUNE_RATIO": [[], [], [1.0], [0.5]]}))
+def test_settings_of_the_section_model_that_make_no_network():
+    with pytest.raises(ConfigError, match=r"make no network: MODEL\.NUM_CLASSES must be >= 1, got 0$"):
+        build_model(config({"NUM_CLASSES": 0}))
+    with pytest.raises(ConfigError, match=r"make no network: MODEL\.CHECKPOINT_NUM must be four integers >= 0, one"):
+        build_model(config({"USE_CHECKPOINT": True, "CHECKPOINT_NUM": [1]}))
+
+
+def test_every_argument_of_both_networks_has_a_key_that_there_is():
+    for network, own in ((Uniformer, UNIFORMER_KEYS), (Hourglass, HOURGLASS_KEYS)):
+        keys = {**KEYS, **own}
+        assert set(keys) == set(inspect.signature(network).parameters)
+        assert all(attrgetter(key)(load_config()) is not Ellipsis for key in keys.values())
+        assert len(set(keys.values())) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (
+            {"HEAD_DIM": 10},
+            "UNIFORMER.EMBED_DIM of stages 3 and 4 must be multiples of UNIFORMER.HEAD_DIM 10, got [24, 32]",
+        ),
+        (
+            {"PRUNE_RATIO": [[], [], [1.0], [0.5]]},
+            "UNIFORMER.PRUNE_RATIO of stage 3 must be 2 numbers, one for each of its blocks, got [1.0]",
+        ),
+        (
+            {"PRUNE_RATIO": [[], [], [0.5, 0.5], [0.5]]},
+            "UNIFORMER.PRUNE_RATIO of stage 3 must begin with 1, as its first block has no scores yet to choose tokens "
+            "by, got 0.5",
+        ),
+        (
+            {"TRADE_OFF": [[], [], [1.0, 2.0], [0.5]]},
+            "UNIFORMER.TRADE_OFF of stage 3 must be numbers in [0, 1], got [1.0, 2.0]",
+        ),
+        ({"IMAGE": True, "STD": True}, "UNIFORMER.IMAGE is True, which leaves no time for UNIFORMER.STD: set it False"),
+        (
+            {"EMBED_DIM": [1, 16, 24, 32]},
+            "UNIFORMER.EMBED_DIM must begin with at least 2 for the two convolutions of the stem, got 1",
+        ),
+    ],
+)
+def test_settings_that_make_no_light_network(section, message):
+    with pytest.raises(ConfigError) as caught:
+        build_model(config({"MODEL_NAME": "Uniformer_light"}, section))
+    assert str(caught.value) == f"sections MODEL and UNIFORMER make no network: {message}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import errno
 import io
 import json
@@ -10,6 +12,9 @@ import pickle
 import struct
 import sys
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,6 +57,64 @@ def test_a_parameter_that_is_called_like_a_wrapper_is_a_parameter():
 
 def test_prefix_comes_off_only_where_all_names_have_it():
     assert list(named_tensors({"module.a": torch.ones(1), "b": torch.ones(1)}, "x")) == ["module.a", "b"]
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "_orig_mod.",
+        "module._orig_mod.",
+        "_orig_mod.module.",
+        "module.module.",
+        "_orig_mod._orig_mod.",
+        "module._orig_mod.module.",
+    ],
+)
+def test_wrappers_within_wrappers_come_off_names(tmp_path, prefix):
+    state = {"head.weight": torch.randn(2, 3), "norm.num_batches_tracked": torch.tensor(7)}
+    path = saved({"model": {prefix + name: tensor for name, tensor in state.items()}}, tmp_path / "a.pyth")
+    got = read_weights(path)
+    assert list(got) == list(state)
+    assert all(torch.equal(got[n], state[n]) for n in state)
+
+
+def test_a_compiled_network_gives_the_plain_ones_weights(tmp_path):
+    source, model = tiny(), Uniformer(**TINY)
+    plain = {name: tensor.clone() for name, tensor in source.state_dict().items()}
+    compiled = torch.compile(source, backend="eager")
+    assert all(name.startswith("_orig_mod.") for name in compiled.state_dict())
+    report = load_weights(model, saved(compiled.state_dict(), tmp_path / "a.pyth"))
+    assert report.loaded == list(plain)
+    assert all(torch.equal(tensor, plain[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_network_compiled_in_parts(tmp_path):
+    source = tiny()
+    names = list(source.state_dict())
+    source.blocks3[1] = torch.compile(source.blocks3[1], backend="eager")
+    source.patch_embed1 = torch.compile(source.patch_embed1, backend="eager")
+    state = source.state_dict()
+    assert {"blocks3.1._orig_mod.norm1.weight", "patch_embed1._orig_mod.proj.weight"} < set(state)
+    assert list(named_tensors(state, "x")) == names
+    assert load_weights(Uniformer(**TINY), state).loaded == names
+
+
+def test_a_name_that_only_resembles_a_wrappers_stays():
+    names = ["a_orig_mod.b", "_orig_model.c", "x.module.d"]
+    assert list(named_tensors({name: torch.ones(1) for name in names}, "x")) == names
+
+
+def test_two_tensors_of_one_name_are_refused():
+    twice = {"_orig_mod.a.b": torch.ones(1), "a.b": torch.zeros(1), "c": torch.ones(1)}
+    assert error_of(named_tensors, twice, "it") == (
+        "it holds a.b twice, in the network and in its compiled form (_orig_mod)"
+    )
+
+
+@given(st.lists(st.sampled_from(["module", "_orig_mod"]), max_size=6))
+def test_any_pile_of_wrappers_comes_off(pile):
+    prefix = "".join(f"{part}." for part in pile)
+    assert list(named_tensors({f"{prefix}a.b": torch.ones(1), f"{prefix}c": torch.ones(1)}, "x")) == ["a.b", "c"]
 
 
 def test_training_parameters_are_read(tmp_path):
@@ -170,6 +233,82 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, form, pro
     with open(path, "rb") as file:  # The trap does work: this test can fail.
         (pickle.load if form == "pickle" else lambda f: torch.load(f, weights_only=False))(file)
     assert (tmp_path / "sprung").exists()
+
+
+ARGUMENTS = argparse.Namespace(model="uniformer_small", lr=5e-4, drop=None, betas=(0.9, 0.999), data={"size": [224]})
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_training_programs_arguments_may_lie_beside_the_tensors(tmp_path, zipped):
+    content = {"state_dict": {"a": torch.ones(2)}, "args": ARGUMENTS, "epoch": 299, "metric": 82.9}
+    path = saved(content, tmp_path / "a.pyth", _use_new_zipfile_serialization=zipped)
+    assert read_weights(path)["a"].tolist() == [1, 1]
+    got = read_content(path)
+    assert type(got["args"]) is argparse.Namespace
+    assert (got["args"], got["epoch"]) == (ARGUMENTS, 299)
+
+
+def test_what_may_be_built_is_allowed_for_the_load_alone(tmp_path):
+    before = torch.serialization.get_safe_globals()
+    path = saved({"model": {"a": torch.ones(2)}, "args": ARGUMENTS}, tmp_path / "a.pyth")
+    read_weights(path)
+    error_of(read_weights, saved(nn.Linear(2, 2), tmp_path / "b.pyth"))
+    assert torch.serialization.get_safe_globals() == before
+    with pytest.raises(pickle.UnpicklingError, match="argparse.Namespace was not an allowed global"):
+        torch.load(path, weights_only=True)
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        read_weights(path)
+        assert argparse.Namespace in torch.serialization.get_safe_globals(), "the program allowed it of itself"
+
+
+def test_loads_in_several_threads_do_not_take_it_from_each_other(tmp_path):
+    path = saved({"model": {"a": torch.ones(2)}, "args": [ARGUMENTS] * 200}, tmp_path / "a.pyth")
+    with ThreadPoolExecutor(4) as threads:
+        read = list(threads.map(read_weights, [path] * 40))
+    assert all(list(state) == ["a"] for state in read)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("place", ["in the arguments", "instead of a tensor", "as their state", "built of them"])
+def test_code_among_a_training_programs_arguments_is_refused_and_does_not_run(tmp_path, place, zipped):
+    trap = Trap(tmp_path / "sprung")
+    content = {
+        "in the arguments": {"state_dict": {"a": torch.ones(2)}, "args": argparse.Namespace(deep=[{"x": trap}])},
+        "instead of a tensor": {"args": ARGUMENTS, "state_dict": {"a": trap}},
+        "as their state": {"state_dict": {"a": torch.ones(2)}, "args": Arguments((), trap)},
+        "built of them": {"state_dict": {"a": torch.ones(2)}, "args": Arguments((trap,), {})},
+    }[place]
+    path = saved(content, tmp_path / "a.pyth", _use_new_zipfile_serialization=zipped)
+    message = error_of(read_weights, path)
+    assert message.startswith(f"weight file '{path}' holds an object that is not a tensor (")
+    assert not (tmp_path / "sprung").exists()
+
+    with contextlib.suppress(TypeError):  # The trap does work: this test can fail.
+        torch.load(path, weights_only=False)
+    assert (tmp_path / "sprung").exists()
+
+
+class Arguments:
+    """Pickled as the arguments of a program with these to be built from and this state."""
+
+    def __init__(self, args, state):
+        self.pickled = argparse.Namespace, args, state
+
+    def __reduce__(self):
+        return self.pickled
+
+
+def test_other_classes_beside_the_tensors_are_refused_as_ever(tmp_path):
+    for other in (Fraction(1, 3), argparse.HelpFormatter, eval, SimpleNamespace(lr=1)):
+        path = saved({"state_dict": {"a": torch.ones(2)}, "args": other}, tmp_path / "a.pyth")
+        assert "holds an object that is not a tensor (" in error_of(read_weights, path)
+
+
+def test_arguments_among_or_instead_of_tensors_are_no_weights(tmp_path):
+    path = saved(ARGUMENTS, tmp_path / "a.pyth")
+    assert error_of(read_weights, path) == f"weight file '{path}' holds a Namespace, not a dict of tensors by name"
+    path = saved({"a": torch.ones(2), "args": ARGUMENTS}, tmp_path / "b.pyth")
+    assert error_of(read_weights, path) == f"weight file '{path}' holds more than tensors: args"
 
 
 def test_a_whole_module_is_refused_with_its_name_and_the_remedy(tmp_path):

@@ -244,9 +244,93 @@ def test_a_head_of_the_same_size_is_loaded_also_when_a_new_one_is_allowed():
     assert torch.equal(model.head.weight, source.head.weight)
 
 
-def test_a_missing_head_is_missing_also_when_a_new_one_is_allowed():
-    state = {n: t for n, t in tiny().state_dict().items() if not n.startswith("head.")}
-    assert "2 missing (head.weight, head.bias)" in error_of(load_weights, tiny(), state, allow_new_head=True)
+@pytest.mark.parametrize("ones", [(), (1, 1, 1)])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_head_stored_with_trailing_ones_is_the_same_head(ones, allowed):
+    source, model = tiny(), Uniformer(**TINY)
+    state = snapshot(source)
+    state["head.weight"] = state["head.weight"].reshape(5, 32, *ones)
+    report = load_weights(model, state, allow_new_head=allowed)
+    assert (report.left_out_head, report.new_head) == ([], [])
+    assert report.adapted == (["head.weight"] if ones else [])
+    assert unchanged(model, source.state_dict())
+
+
+def test_a_head_stored_with_trailing_ones_and_other_classes_is_another_head():
+    source, model = tiny(num_classes=9), Uniformer(**TINY)
+    state = snapshot(source)
+    state["head.weight"] = state["head.weight"].reshape(9, 32, 1, 1, 1)
+    assert load_weights(model, state, allow_new_head=True).left_out_head == ["head.weight", "head.bias"]
+
+
+def without(model, *prefixes: str) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in snapshot(model).items() if not name.startswith(prefixes)}
+
+
+@pytest.mark.parametrize("inflate", [None, "average"])
+def test_training_starts_from_a_backbone_with_a_new_head(inflate):
+    model = Uniformer(**TINY)
+    before = snapshot(model)
+    backbone = without(tiny(), "head.")
+    report = load_weights(model, flattened(backbone) if inflate else backbone, inflate=inflate, allow_new_head=True)
+    assert (report.new_head, report.left_out_head, report.missing) == (["head.weight", "head.bias"], [], [])
+    assert report.summary().endswith(", no head in the file, it starts anew (head.weight, head.bias)")
+    assert torch.equal(model.head.weight, before["head.weight"])
+    assert torch.equal(model.norm.weight, backbone["norm.weight"])
+
+
+HOURGLASS_HEADS = ["head.weight", "head.bias", "head_cls.weight", "head_cls.bias"]
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "new", "said"),
+    [
+        (("head.", "head_cls."), HOURGLASS_HEADS, "no head in the file"),
+        (("head_cls.",), HOURGLASS_HEADS[2:], "no head_cls in the file"),
+        (("head.",), HOURGLASS_HEADS[:2], "no head in the file"),
+    ],
+)
+def test_an_hourglass_file_without_one_of_its_heads(prefixes, new, said):
+    source, model = light(), light()
+    before = snapshot(model)
+    report = load_weights(model, without(source, *prefixes), allow_new_head=True)
+    assert report.new_head == new
+    assert report.summary().endswith(f", {said}, it starts anew ({', '.join(new)})")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, (before if name in new else source.state_dict())[name]), name
+
+
+def test_one_head_of_other_classes_and_one_that_is_not_there():
+    report = load_weights(light(), without(light(num_classes=9), "head_cls."), allow_new_head=True)
+    assert (report.left_out_head, report.new_head) == (HOURGLASS_HEADS[:2], HOURGLASS_HEADS[2:])
+    assert report.summary().endswith(
+        ", head left out, it starts anew (head.weight, head.bias), "
+        "no head_cls in the file, it starts anew (head_cls.weight, head_cls.bias)"
+    )
+
+
+def test_without_leave_for_a_new_head_a_file_without_one_is_told_to_have_none():
+    model = Uniformer(**TINY)
+    before = snapshot(model)
+    message = error_of(load_weights, model, without(tiny(), "head."))
+    assert message == (
+        "the state dict does not fit this network: 2 missing (head.weight, head.bias), 0 unexpected, 0 of another "
+        "shape; the file has no head, so it cannot score classes: train from it first "
+        "(TRAIN.CHECKPOINT_FILE_PATH), which starts one; nothing was loaded"
+    )
+    assert unchanged(model, before)
+    message = error_of(load_weights, light(), without(light(), "head_cls."))
+    assert "2 missing (head_cls.weight, head_cls.bias)" in message
+    assert "; the file has no head_cls, so it cannot score classes: " in message
+
+
+@pytest.mark.parametrize("also", ["head.bias", "norm.weight", "norm_cls."])
+def test_nothing_but_a_whole_head_may_be_missing(also):
+    state = without(light(), "head_cls.", also)
+    message = error_of(load_weights, light(), state, allow_new_head=True)
+    assert f" missing ({also}" in message
+    assert "head_cls.weight" not in message
+    assert "has no head" not in message
 
 
 HEADS = ["head.weight", "head.bias", "aux_head.weight", "aux_head.bias"]
@@ -454,13 +538,32 @@ HEAD_OF_MESSAGE = "the state dict does not fit this network: "
             "in the file only: set UNIFORMER.AUX_HEAD True",
         ),
         (
+            {},
+            {"mlp_ratio": 10 / 3},
+            "0 missing, 0 unexpected, 18 of another shape (blocks1.0.mlp.fc1.weight [26, 8, 1, 1, 1], here "
+            "[32, 8, 1, 1, 1]; blocks1.0.mlp.fc1.bias [26], here [32]; blocks1.0.mlp.fc2.weight [8, 26, 1, 1, 1], here "
+            "[8, 32, 1, 1, 1], ...); the MLPs are 3.34 times as wide as their stage in the file and 4 times here: "
+            "set UNIFORMER.MLP_RATIO 3.34",
+        ),
+        (
+            {},
+            {"qkv_bias": False},
+            "3 missing (blocks3.0.attn.qkv.bias, blocks3.1.attn.qkv.bias, blocks4.0.attn.qkv.bias), 0 unexpected, 0 of "
+            "another shape; attention's qkv has a bias here only: set UNIFORMER.QKV_BIAS False",
+        ),
+        (
+            {"qkv_bias": False},
+            {},
+            "0 missing, 3 unexpected (blocks3.0.attn.qkv.bias, blocks3.1.attn.qkv.bias, blocks4.0.attn.qkv.bias), 0 of "
+            "another shape; attention's qkv has a bias in the file only: set UNIFORMER.QKV_BIAS True",
+        ),
+        (
             {"image": True},
             {},
             "0 missing, 0 unexpected, 10 of another shape (patch_embed1.proj.weight [8, 3, 3, 4, 4], here "
             "[8, 3, 1, 4, 4]; blocks1.0.pos_embed.weight [8, 1, 3, 3, 3], here [8, 1, 1, 3, 3]; "
             "blocks1.0.attn.weight [8, 1, 3, 5, 5], here [8, 1, 1, 5, 5], ...); its kernels have a temporal extent, it "
-            "is of a video network: set UNIFORMER.IMAGE False; the local kernel is 3x5x5 in the file and 1x5x5 here: "
-            "set UNIFORMER.LOCAL_KERNEL [3, 5, 5]",
+            "is of a video network: set UNIFORMER.IMAGE False",
         ),
         (
             {},
@@ -512,6 +615,24 @@ def test_each_cause_is_named_with_the_value_to_set(own, file, message):
         ),
         (
             light,
+            lambda: light(layer_scale=(False, False, True, True)),
+            "layer scale is in stages 3, 4 in the file and in no stage here: "
+            "set MODEL.MODEL_NAME Uniformer_light and UNIFORMER.LAYER_SCALE [False, False, True, True]",
+        ),
+        (
+            lambda: light(layer_scale=True),
+            lambda: light(layer_scale=(False, False, True, True)),
+            "layer scale is in stages 3, 4 in the file and in all stages here: "
+            "set MODEL.MODEL_NAME Uniformer_light and UNIFORMER.LAYER_SCALE [False, False, True, True]",
+        ),
+        (
+            lambda: Uniformer(**TINY),
+            lambda: light(layer_scale=(False, False, True, True)),
+            "the file has a class token, it is of another network: "
+            "set MODEL.MODEL_NAME Uniformer_light and UNIFORMER.LAYER_SCALE [False, False, True, True]",
+        ),
+        (
+            light,
             lambda: light(widths=(12, 16, 24, 32)),
             "the first tensor of another width is patch_embed1.proj.0.weight, [6, 3, 3, 3, 3] in the file and "
             "[4, 3, 3, 3, 3] here: set UNIFORMER.EMBED_DIM [12, 16, 24, 32]",
@@ -535,6 +656,52 @@ def test_a_wrong_value_and_its_consequences_are_three_hints_at_most():
     message = error_of(load_weights, tiny(local_kernel=(5, 5, 5)), tiny(**options).state_dict())
     assert message.count(": set ") == 3
     assert [message.index(key) for key in ("UNIFORMER.DEPTH", "UNIFORMER.EMBED_DIM", "UNIFORMER.LOCAL_KERNEL")]
+
+
+@pytest.mark.parametrize("make", [tiny, light])
+@pytest.mark.parametrize("count", [20, 30, 60])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_beginning_of_a_file_is_incomplete(make, count, allowed):
+    whole, model = snapshot(make()), make()
+    before = snapshot(model)
+    message = error_of(load_weights, model, dict(list(whole.items())[:count]), allow_new_head=allowed)
+    assert "; the file is incomplete, it has no block of stage" in message
+    assert message.count("UNIFORMER.") == message.count("MODEL.") == message.count("has no head") == 0
+    assert message.endswith(": fetch or write it again; nothing was loaded")
+    assert unchanged(model, before)
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("blocks2.0.", "its blocks2.0 has no attn.bias, which other blocks have"),
+        ("blocks3.1.mlp.", "its blocks3.1 has no mlp.fc1.bias, which other blocks have"),
+        ("blocks4.", "it has no block of stage 4"),
+    ],
+)
+def test_a_file_with_a_hole_is_incomplete(gone, said):
+    message = error_of(load_weights, tiny(), without(tiny(), gone))
+    assert f"; the file is incomplete, {said}: fetch or write it again; nothing was loaded" in message
+    assert "UNIFORMER." not in message
+
+
+def test_a_file_whose_last_block_was_cut_is_not_told_to_be_deeper():
+    message = error_of(load_weights, tiny(), without(tiny(depths=(1, 2, 3, 1)), "blocks3.2.norm2.weight"))
+    assert "; the file is incomplete, its blocks3.2 has no norm2.weight, which other blocks have" in message
+    assert "UNIFORMER.DEPTH" not in message
+
+
+def test_the_end_of_a_file_is_incomplete():
+    tensors = list(tiny().state_dict().items())
+    message = error_of(load_weights, tiny(), dict(tensors[-40:]))
+    assert "; the file is incomplete, it has no block of stages 1, 2: fetch or write it again; " in message
+
+
+@pytest.mark.parametrize("name", ["blocks1.0.", "blocks1.0.a\tb", f"blocks1.{'9' * 5000}.norm1.weight", "blocks1.٣.a"])
+def test_strange_names_of_blocks_are_unexpected(name):
+    state = {**snapshot(tiny(depths=(2, 2, 2, 1))), name: torch.ones(1)}
+    assert " unexpected (blocks1." in error_of(load_weights, tiny(), state)
+    assert ", 1 unexpected (blocks1." in error_of(load_weights, tiny(depths=(2, 2, 2, 1)), state)
 
 
 def test_a_file_error_names_the_file(tmp_path):

@@ -279,13 +279,14 @@ class TestInspect:
             code, out, _ = run(*arguments)
             assert code == 0
             total = len(tiny().state_dict())
-            assert out.splitlines()[-6:] == [
+            assert out.splitlines()[-7:] == [
                 f"into        {cfg}",
                 f"            loaded: {total - 2} ({', '.join(list(tiny().state_dict())[:3])}, ...)",
                 "            inflated: 0",
                 "            adapted: 0",
                 "            started: 0",
                 "            left out head: 2 (head.weight, head.bias)",
+                "            new head: 0",
             ]
 
     def test_settings_behind_the_configuration(self, run, tmp_path, cfg):

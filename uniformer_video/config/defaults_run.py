@@ -26,8 +26,8 @@ TRAIN_KEYS = (
         "",
         Text(),
         "Weights to start from: an image or video network, by path, URL or its name in the zoo. A head of other "
-        "classes starts anew, named in the log; anything else that does not fit stops the run. Empty: those of "
-        "UNIFORMER.PRETRAIN_NAME, or random weights.",
+        "classes, or one the file lacks, starts anew, named in the log; anything else that does not fit stops the run. "
+        "Empty: those of UNIFORMER.PRETRAIN_NAME, or random weights.",
     ),
     Key(
         "TRAIN.CHECKPOINT_INFLATE",

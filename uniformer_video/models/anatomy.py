@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 
-from uniformer_video.models.inflate import is_time_attention
+from uniformer_video.models.inflate import is_layer_scale, is_time_attention
 
-_BLOCK = re.compile(r"blocks([1-4])\.(\d+)\.")
+_BLOCK = re.compile(r"blocks([1-4])\.(\d{1,9})\.")
 _LAYER_SCALE = re.compile(r"blocks([1-4])\.\d+\.gamma_1")
 _STAGES = (1, 2, 3, 4)
 
@@ -22,7 +24,8 @@ class Anatomy:
         image: whether no kernel has a temporal extent above 1.
         depths: blocks of each stage.
         widths: channels of each stage; 0 where unknown.
-        mlp_ratios: hidden width of the MLPs / channels, of each stage; None for a stage without blocks.
+        mlp_ratios: of each stage a number r for which int(channels * r) is the hidden width of its MLPs, with few
+            decimals and the same for all stages where there is such a one; None for a stage without blocks.
         local_kernel: extents of the local affinity, (T, H, W), or (H, W) where the weights are 2D; None without blocks.
         layer_scale: which stages have it.
         conv_stem: whether all stages begin with overlapping convolutions and BatchNorm (Hourglass, where only the
@@ -31,6 +34,8 @@ class Anatomy:
         std: whether the strided convolutions after the first see several frames.
         aux_head: whether there is a head for token labelling.
         classes: outputs of the head; None without one.
+        qkv_bias: whether attention's fused projection has a bias; None without one.
+        lacking: tensors that other blocks of the same kind have, as a file has that was cut or put together badly.
     """
 
     kind: str | None
@@ -45,6 +50,8 @@ class Anatomy:
     std: bool
     aux_head: bool
     classes: int | None
+    qkv_bias: bool | None = None
+    lacking: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, shapes: Mapping[str, Sequence[int]]) -> Anatomy:
@@ -62,7 +69,7 @@ class Anatomy:
             image=bool(kernels) and all(len(shape) == 4 or shape[2] == 1 for shape in kernels),
             depths=tuple(1 + max((i for s, i in blocks if s == stage), default=-1) for stage in _STAGES),
             widths=widths,
-            mlp_ratios=tuple(_mlp_ratio(shapes, stage, widths[stage - 1]) for stage in _STAGES),
+            mlp_ratios=_mlp_ratios(shapes, widths),
             local_kernel=tuple(affinity[2:]) if affinity and len(affinity) > 3 else None,
             layer_scale=tuple(stage in scaled for stage in _STAGES),
             conv_stem="patch_embed2.proj.0.weight" in shapes,
@@ -70,6 +77,8 @@ class Anatomy:
             std=second is not None and len(second) == 5 and second[2] > 1,
             aux_head="aux_head.weight" in shapes,
             classes=head[0] if head else None,
+            qkv_bias=_qkv_bias(shapes),
+            lacking=tuple(_lacking(shapes)),
         )
 
     def settings(self) -> dict[str, object]:
@@ -78,9 +87,11 @@ class Anatomy:
         ``UNIFORMER.HEAD_DIM``, which weights do not show, is not among them; nor is what this kind has no use for.
         """
         light = self.kind == "Hourglass"
-        scaled = self.layer_scale[0] if len(set(self.layer_scale)) == 1 else list(self.layer_scale)
+        scaled = self.layer_scale_setting()
+        # Only the whole network's layer scale has a name.
+        named = light and scaled is True
         keys: dict[str, object] = {
-            "MODEL.MODEL_NAME": "Uniformer" if not light else "Uniformer_light" + "_ls_fp32" * any(self.layer_scale),
+            "MODEL.MODEL_NAME": "Uniformer" if not light else "Uniformer_light" + "_ls_fp32" * named,
             "MODEL.NUM_CLASSES": self.classes,
             "UNIFORMER.IMAGE": self.image,
             "UNIFORMER.DEPTH": list(self.depths),
@@ -88,15 +99,21 @@ class Anatomy:
             "UNIFORMER.MLP_RATIO": self.mlp_ratio(),
             "UNIFORMER.LOCAL_KERNEL": list(self.kernel(1)) if self.local_kernel else None,
             "UNIFORMER.STD": self.std,
+            "UNIFORMER.QKV_BIAS": False if self.qkv_bias is False else None,
+            "UNIFORMER.LAYER_SCALE": None if named else scaled,
         }
         if not light:
             keys |= {
-                "UNIFORMER.LAYER_SCALE": scaled,
                 "UNIFORMER.CONV_STEM": self.conv_stem,
                 "UNIFORMER.SPLIT": self.split,
                 "UNIFORMER.AUX_HEAD": self.aux_head,
             }
         return {key: value for key, value in keys.items() if value is not None}
+
+    def layer_scale_setting(self) -> bool | list[bool]:
+        """Return which stages have layer scale: one word where all that have blocks agree, else one for each."""
+        words = {on for on, depth in zip(self.layer_scale, self.depths, strict=True) if depth}
+        return list(self.layer_scale) if len(words) > 1 else words == {True}
 
     def kernel(self, time: int) -> tuple[int, int, int]:
         """Return the local kernel (T, H, W), with ``time`` for the T that 2D weights lack."""
@@ -122,6 +139,49 @@ def _width(shapes: Mapping[str, Sequence[int]], stage: int) -> int:
     return shape[0] if shape else 0
 
 
-def _mlp_ratio(shapes: Mapping[str, Sequence[int]], stage: int, width: int) -> float | None:
-    hidden = _first(shapes, f"blocks{stage}.0.mlp.fc1.weight")
-    return round(hidden[0] / width, 4) if hidden and width else None
+def _mlp_ratios(shapes: Mapping[str, Sequence[int]], widths: Sequence[int]) -> tuple[float | None, ...]:
+    hidden = [_first(shapes, f"blocks{stage}.0.mlp.fc1.weight") for stage in _STAGES]
+    pairs = zip(widths, hidden, strict=True)
+    sizes = [(width, shape[0]) if width and shape and shape[0] else None for width, shape in pairs]
+    common = _shortest_ratio([size for size in sizes if size])
+    return tuple(size and (common or _shortest_ratio([size])) for size in sizes)
+
+
+def _shortest_ratio(sizes: Sequence[tuple[int, int]]) -> float | None:
+    """Return the number r of the fewest decimals with int(width * r) == hidden of all (width, hidden), or None.
+
+    The quotient itself will not do: 80 / 24 cut after some decimals gives 79, as may a float that is exact to the eye.
+    """
+    least = max((Fraction(hidden, width) for width, hidden in sizes), default=None)
+    for decimals in range(16 if least else 0):
+        unit = 10**decimals
+        first = ceil(least * unit)
+        # The second for where width * r falls short by rounding: 100 * 0.29 is 28.999999999999996.
+        for ratio in (first / unit, (first + 1) / unit):
+            if all(int(width * ratio) == hidden for width, hidden in sizes):
+                return ratio
+    return None
+
+
+def _qkv_bias(shapes: Mapping[str, Sequence[int]]) -> bool | None:
+    ends = {name.rsplit(".", 1)[1] for name in shapes if ".attn.qkv." in name}
+    return "bias" in ends if "weight" in ends else None
+
+
+def _lacking(shapes: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """Yield what blocks lack that others of their kind have, local (stages 1, 2) or global; the first gap is a block.
+
+    Layer scale is a matter of the stage, not of the kind.
+    """
+    stages: dict[int, dict[int, set[str]]] = {stage: {} for stage in _STAGES}
+    for name in shapes:
+        block = _BLOCK.match(name)
+        if block and not name.endswith("num_batches_tracked"):
+            stages[int(block[1])].setdefault(int(block[2]), set()).add(name[block.end() :])
+    for stage, blocks in stages.items():
+        other = stages[{1: 2, 2: 1, 3: 4, 4: 3}[stage]]
+        wanted = set().union(*blocks.values())
+        wanted |= {part for part in set().union(*other.values()) if not is_layer_scale(f".{part}")}
+        gap = next(index for index in range(len(blocks) + 1) if index not in blocks)
+        for index in sorted({*blocks, gap} if any(index > gap for index in blocks) else blocks):
+            yield from (f"blocks{stage}.{index}.{part}" for part in sorted(wanted - blocks.get(index, set())))

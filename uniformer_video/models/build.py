@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from torch import nn
@@ -30,41 +32,48 @@ def build_model(cfg: Any) -> nn.Module:
     return MODELS.get(cfg.MODEL.MODEL_NAME, "MODEL.MODEL_NAME")(cfg)
 
 
+KEYS = {
+    "num_classes": "MODEL.NUM_CLASSES",
+    "depths": "UNIFORMER.DEPTH",
+    "widths": "UNIFORMER.EMBED_DIM",
+    "head_dim": "UNIFORMER.HEAD_DIM",
+    "mlp_ratio": "UNIFORMER.MLP_RATIO",
+    "local_kernel": "UNIFORMER.LOCAL_KERNEL",
+    "std": "UNIFORMER.STD",
+    "qkv_bias": "UNIFORMER.QKV_BIAS",
+    "qk_scale": "UNIFORMER.QKV_SCALE",
+    "dropout": "UNIFORMER.DROPOUT_RATE",
+    "attention_dropout": "UNIFORMER.ATTENTION_DROPOUT_RATE",
+    "drop_path_rate": "UNIFORMER.DROP_DEPTH_RATE",
+    "head_dropout": "UNIFORMER.HEAD_DROPOUT_RATE",
+    "checkpoint_blocks": "MODEL.CHECKPOINT_NUM",
+    "layer_scale": "UNIFORMER.LAYER_SCALE",
+    "layer_scale_init": "UNIFORMER.INIT_VALUE",
+    "image": "UNIFORMER.IMAGE",
+}
+"""The configuration key of each argument that all networks have."""
+
+UNIFORMER_KEYS = {"split": "UNIFORMER.SPLIT", "conv_stem": "UNIFORMER.CONV_STEM", "aux_head": "UNIFORMER.AUX_HEAD"}
+"""Those that only :class:`Uniformer` has."""
+
+HOURGLASS_KEYS = {"prune_ratio": "UNIFORMER.PRUNE_RATIO", "trade_off": "UNIFORMER.TRADE_OFF"}
+"""Those that only :class:`Hourglass` has."""
+
+
 def uniformer_arguments_from_config(cfg: Any) -> dict[str, Any]:
     """Return the keyword arguments of :class:`Uniformer` that the sections MODEL and UNIFORMER name."""
-    section = cfg.UNIFORMER
-    own = {"split": section.SPLIT, "conv_stem": section.CONV_STEM, "aux_head": section.AUX_HEAD}
-    return {**common_arguments_from_config(cfg), **own}
+    return arguments_from_config(cfg, {**KEYS, **UNIFORMER_KEYS})
 
 
 def hourglass_arguments_from_config(cfg: Any) -> dict[str, Any]:
     """Return the keyword arguments of :class:`Hourglass` that the sections MODEL and UNIFORMER name."""
-    own = {"prune_ratio": cfg.UNIFORMER.PRUNE_RATIO, "trade_off": cfg.UNIFORMER.TRADE_OFF}
-    return {**common_arguments_from_config(cfg), **own}
+    return arguments_from_config(cfg, {**KEYS, **HOURGLASS_KEYS})
 
 
-def common_arguments_from_config(cfg: Any) -> dict[str, Any]:
-    """Return the keyword arguments that all networks have."""
-    section = cfg.UNIFORMER
-    return {
-        "num_classes": cfg.MODEL.NUM_CLASSES,
-        "depths": section.DEPTH,
-        "widths": section.EMBED_DIM,
-        "head_dim": section.HEAD_DIM,
-        "mlp_ratio": section.MLP_RATIO,
-        "local_kernel": section.LOCAL_KERNEL,
-        "std": section.STD,
-        "qkv_bias": section.QKV_BIAS,
-        "qk_scale": section.QKV_SCALE,
-        "dropout": section.DROPOUT_RATE,
-        "attention_dropout": section.ATTENTION_DROPOUT_RATE,
-        "drop_path_rate": section.DROP_DEPTH_RATE,
-        "head_dropout": section.HEAD_DROPOUT_RATE,
-        "checkpoint_blocks": cfg.MODEL.CHECKPOINT_NUM if cfg.MODEL.USE_CHECKPOINT else (0, 0, 0, 0),
-        "layer_scale": section.LAYER_SCALE,
-        "layer_scale_init": section.INIT_VALUE,
-        "image": section.IMAGE,
-    }
+def arguments_from_config(cfg: Any, keys: Mapping[str, str]) -> dict[str, Any]:
+    """Return the keyword arguments in ``keys``, each with the value of its configuration key."""
+    arguments = {argument: attrgetter(key)(cfg) for argument, key in keys.items()}
+    return arguments if cfg.MODEL.USE_CHECKPOINT else {**arguments, "checkpoint_blocks": (0, 0, 0, 0)}
 
 
 @MODELS.register("Uniformer")
@@ -128,4 +137,10 @@ def _build(network: type[Network], arguments: Mapping[str, Any]) -> Network:
     try:
         return network(**arguments)
     except ValueError as error:
-        raise ConfigError(f"sections MODEL and UNIFORMER make no network: {error}") from None
+        raise ConfigError(f"sections MODEL and UNIFORMER make no network: {_in_keys(str(error))}") from None
+
+
+def _in_keys(message: str) -> str:
+    """Return a message about arguments with their configuration keys in place of their names."""
+    keys = {**KEYS, **UNIFORMER_KEYS, **HOURGLASS_KEYS}
+    return re.sub(r"\w+", lambda word: keys.get(word[0], word[0]), message)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
 import re
+import threading
 import warnings
 from collections.abc import Mapping
 from typing import IO
@@ -22,14 +24,23 @@ WRAPPERS = ("model_state", "model", "state_dict")
 PREFIX = "module."
 """What torch's data-parallel wrappers put before every name."""
 
+COMPILED = "_orig_mod"
+"""What ``torch.compile`` calls the module it wraps: a part of every name, or of those within a compiled part."""
+
+INERT_CLASSES = (argparse.Namespace,)
+"""Classes besides torch's own that a file may hold: a training program's arguments. Building one runs nothing."""
+
+# Which classes may be built is torch's setting for the whole process, put back after each load.
+_ONE_LOAD = threading.Lock()
+
 _SAFETENSORS_HEADER = 100_000_000
 """Largest header of a safetensors file in bytes, by its specification."""
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Read the tensors of a weight file onto the CPU; nothing else a file holds is ever built or run.
+    """Read the tensors of a weight file onto the CPU; no code that a file holds is ever run.
 
-    Wrappers (:data:`WRAPPERS`) and a ``module.`` prefix are taken off.
+    Wrappers (:data:`WRAPPERS`) and what torch's own put into names (:data:`PREFIX`, :data:`COMPILED`) are taken off.
 
     Args:
         path: anything ``PATHS`` opens.
@@ -46,6 +57,8 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 def read_content(path: str | os.PathLike[str]) -> object:
     """Read all that a file holds onto the CPU: tensors, numbers, texts and containers of them, never code.
+
+    A program's arguments (:data:`INERT_CLASSES`) may lie beside them.
 
     What kind of file it is shows in its content, whatever its name.
 
@@ -109,7 +122,7 @@ def _load(file: IO[bytes], start: bytes, where: str) -> object:
         first = start.decode("utf-8", "replace").strip().split("\n")[0][:40]
         raise WeightError(f"{where} is text, not a PyTorch file (it begins {first!r}); fetch it again")
     try:
-        with warnings.catch_warnings():
+        with _ONE_LOAD, _inert_classes_allowed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols: whatever matters ends as an exception
             return torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -120,6 +133,13 @@ def _load(file: IO[bytes], start: bytes, where: str) -> object:
     # A damaged file can make the unpickler raise anything: KeyError, struct.error, UnicodeDecodeError, RuntimeError...
     except Exception as error:
         raise WeightError(_why_unreadable(where, str(error) or type(error).__name__)) from None
+
+
+def _inert_classes_allowed() -> torch.serialization.safe_globals:
+    # What the program has allowed of itself is not ours to take back.
+    return torch.serialization.safe_globals(
+        [cls for cls in INERT_CLASSES if cls not in torch.serialization.get_safe_globals()]
+    )
 
 
 def _is_text(start: bytes) -> bool:
@@ -144,14 +164,15 @@ def _first_sentence(reason: str) -> str:
 
 
 def named_tensors(content: object, where: str) -> dict[str, Tensor]:
-    """Return the parameters within what a file held: wrappers and the ``module.`` prefix taken off.
+    """Return the parameters within what a file held: wrappers and what they put into names taken off.
 
     Args:
         content: what was read.
         where: subject of an error message.
 
     Raises:
-        WeightError: if there is no dict of named tensors in ``content``, or something else beside the tensors.
+        WeightError: if there is no dict of named tensors in ``content``, something else beside the tensors, or two
+            of one name.
     """
     wrapper = None
     while isinstance(content, Mapping):
@@ -169,9 +190,19 @@ def named_tensors(content: object, where: str) -> dict[str, Tensor]:
         )
     if others:
         raise WeightError(f"{where} holds more than tensors: {listed(others)}")
-    if all(name.startswith(PREFIX) for name in content):
-        return {name[len(PREFIX) :]: tensor for name, tensor in content.items()}
-    return dict(content)
+    names = _unwrapped(list(content))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise WeightError(f"{where} holds {twice} twice, in the network and in its compiled form ({COMPILED})")
+    return dict(zip(names, content.values(), strict=True))
+
+
+def _unwrapped(names: list[str]) -> list[str]:
+    """Return parameters' names without what wrappers put into them, of any number and order."""
+    names = [".".join(part for part in name.split(".") if part != COMPILED) for name in names]
+    while names and all(name.startswith(PREFIX) for name in names):
+        names = [name[len(PREFIX) :] for name in names]
+    return names
 
 
 def listed(names: list[str], limit: int = 3) -> str:

@@ -37,6 +37,7 @@ class LoadReport:
         unexpected: tensors the network has no place for; empty after a successful load.
         left_out_head: the heads' parameters in a file with other classes, where the network keeps its own start, and
             those of a second head that the network lacks.
+        new_head: the heads' parameters that the file lacks, where the network keeps its own start.
         started: layer scales that an inflated image file lacks; they keep the value they have in the network.
         start_value: that value, where it is one.
         inflation: "average" or "center" where kernels were to be inflated.
@@ -49,6 +50,7 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     left_out_head: list[str] = field(default_factory=list)
+    new_head: list[str] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
     start_value: float | None = None
     inflation: str | None = None
@@ -67,6 +69,9 @@ class LoadReport:
             only_second = all(name.startswith("aux_head.") for name in self.left_out_head)
             what = "second head left out" if only_second else "head left out, it starts anew"
             parts.append(f"{what} ({', '.join(self.left_out_head)})")
+        if self.new_head:
+            first = self.new_head[0].split(".")[0]
+            parts.append(f"no {first} in the file, it starts anew ({', '.join(self.new_head)})")
         return f"{self.path}: {', '.join(parts)}"
 
 
@@ -86,7 +91,8 @@ def load_weights(
         inflate: "average" or "center" to give 2D kernels their temporal extent; None (also "" or False) refuses them
             wherever that extent is above 1; True means "average".
         allow_new_head: leave out all heads' parameters (:data:`HEADS`) where one has another size, and those of a
-            second head for token labelling (``aux_head``) where the network has none.
+            second head for token labelling (``aux_head``) where the network has none; and do without a head of which
+            the file has nothing, without ``aux_head`` only where the file has no head at all.
         origin: the file that tensors given by name were read from, for the report and for messages.
 
     Returns:
@@ -110,12 +116,13 @@ def load_weights(
     report = LoadReport(path, inflation=mode)
     if allow_new_head:
         report.left_out_head = _heads_to_leave_out(state, target)
+        report.new_head = _heads_to_begin(state, target)
     report.unexpected = [name for name in state if name not in target and name not in report.left_out_head]
 
     values: dict[str, Tensor] = {}
     misshaped: dict[str, Shapes] = {}
     for name, own in target.items():
-        if name in report.left_out_head:
+        if name in report.left_out_head or name in report.new_head:
             continue
         if name in state:
             value, how = _fit(state[name], own, mode, anatomy.image)
@@ -145,11 +152,18 @@ def load_weights(
 
 
 def _heads_to_leave_out(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[str]:
-    """Return the names in ``state`` of all heads if one differs in size, else of a second head without a place."""
+    """Return the names in ``state`` of all heads if one does not fit, else of a second head without a place."""
     heads = [name for name in state if name.startswith(HEADS)]
-    if any(name in target and state[name].shape != target[name].shape for name in heads):
+    if any(name in target and _fit(state[name], target[name], None, False)[0] is None for name in heads):
         return heads
     return [name for name in heads if name.startswith("aux_head.") and name not in target]
+
+
+def _heads_to_begin(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[str]:
+    """Return the names in ``target`` of heads of which ``state`` has nothing; ``aux_head`` only if it has no head."""
+    there = tuple(head for head in HEADS if any(name.startswith(head) for name in state))
+    begun = tuple(head for head in HEADS if head not in there and not (there and head == "aux_head."))
+    return [name for name in target if name.startswith(begun)]
 
 
 def _fit(value: Tensor, own: Tensor, mode: str | None, image: bool) -> tuple[Tensor | None, str]:
