@@ -136,6 +136,7 @@ COMMON = {
     "DATA.STD": [0.225, 0.225, 0.225],
     "DATA.LABEL_SET": "",  # the order of a user's labels is his own
     "MODEL.LOSS_FUNC": "soft_cross_entropy",
+    "TEST.MIXED_PRECISION": False,
     "MODEL.DROPOUT_RATE": 0.0,  # 0.5 in the published files, which never use it
     "UNIFORMER.LOCAL_KERNEL": [5, 5, 5],
     "UNIFORMER.SPLIT": False,
@@ -273,6 +274,8 @@ class TestValues:
             "UNIFORMER.INIT_VALUE": 0.1 if layer_scale else get_cfg().UNIFORMER.INIT_VALUE,
         }
         assert {name: get_value(cfg, name) for name in expected} == expected
+        # The published training program is in mixed precision but for the hourglass networks, its test is not.
+        assert cfg.TRAIN.MIXED_PRECISION is (cfg.MODEL.MODEL_NAME == "Uniformer")
         assert PERIODS[experiment] == (cfg.TRAIN.EVAL_PERIOD, cfg.TRAIN.CHECKPOINT_PERIOD, cfg.TEST.TEST_BEST)
 
     @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from uniformer_video.config import KEYS, changes, differences, dump, get_cfg, get_value, load_config
 from uniformer_video.config.kinds import Bool, Choice, Either, Int, List, Maybe, Number, OrWord, Text
-from uniformer_video.config.load import Change
+from uniformer_video.config.load import Change, source_of
 from uniformer_video.runtime.errors import ConfigError
 
 
@@ -194,6 +194,16 @@ class TestSources:
 
     def test_the_sources_are_no_key(self):
         assert set(load_config(None, ["RNG_SEED", "7"])) == {name.split(".")[0] for name in KEYS}
+
+
+class TestSourceOf:
+    def test_file_command_line_and_default(self, tmp_path):
+        (tmp_path / "a.yaml").write_text("SOLVER:\n  BASE_LR: 1.0e-4\n  MAX_EPOCH: 7\n")
+        cfg = load_config(tmp_path / "a.yaml", ["SOLVER.MAX_EPOCH", "100"])
+        # Also where the value is the default.
+        assert source_of(cfg, "SOLVER.BASE_LR") == f"{tmp_path / 'a.yaml'}:2"
+        assert source_of(cfg, "SOLVER.MAX_EPOCH") == "command line"
+        assert source_of(cfg, "SOLVER.MOMENTUM") == source_of(get_cfg(), "SOLVER.BASE_LR") == ""
 
 
 class TestPublishedDefaults:

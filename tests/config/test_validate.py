@@ -144,6 +144,10 @@ REFUSED = [
         "TRAIN.MIXED_PRECISION fp16 needs a GPU, but NUM_GPUS is 0; set TRAIN.MIXED_PRECISION bf16 or False",
     ),
     (
+        {"TEST__MIXED_PRECISION": "fp16", "NUM_GPUS": 0},
+        "TEST.MIXED_PRECISION fp16 needs a GPU, but NUM_GPUS is 0; set TEST.MIXED_PRECISION bf16 or False",
+    ),
+    (
         {"TRAIN__CHECKPOINT_EPOCH_RESET": False},
         "TRAIN.CHECKPOINT_EPOCH_RESET is False, but TRAIN.CHECKPOINT_FILE_PATH names no checkpoint to go on from; "
         "set the path (TRAIN.AUTO_RESUME alone goes on from OUTPUT_DIR)",

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from uniformer_video.config import load_config
+from uniformer_video.engine import device
 from uniformer_video.engine.device import Precision, hardware_name, peak_memory_gib, process_device, resolve_gpus
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.errors import ConfigError
@@ -105,7 +106,8 @@ def test_the_device_of_a_process_in_a_group(monkeypatch):
         ("bf16", "bf16", torch.bfloat16),
     ],
 )
-def test_precision_on_a_cpu(mode, name, dtype):
+def test_precision_on_a_cpu(monkeypatch, mode, name, dtype):
+    monkeypatch.setattr(device, "has_bf16", lambda _: True)
     precision = Precision(mode, CPU)
     assert precision.name == name
     assert not precision.scaler.is_enabled()
@@ -123,9 +125,42 @@ def test_fp16_scales_its_loss():
     assert precision.scaler.is_enabled()
 
 
+@pytest.mark.parametrize("features", [(False, False), (True, False), (False, True)])
+def test_true_is_no_imitation_of_bf16_on_a_cpu(monkeypatch, features):
+    for name, there in zip(("_is_avx512_bf16_supported", "_is_amx_tile_supported"), features, strict=True):
+        monkeypatch.setattr(torch.cpu, name, lambda there=there: there, raising=False)
+    assert device.has_bf16(CPU) is any(features)
+    assert Precision(True, CPU).name == ("bf16" if any(features) else "float32")
+    assert Precision("bf16", CPU).name == "bf16"  # asked for by name
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert device.has_bf16(CPU) is features[1]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "mode"),
+    [
+        (True, "train", True),
+        (False, "train", False),
+        (True, False, False),
+        (False, "bf16", "bf16"),
+        ("bf16", True, True),
+    ],
+)
+def test_the_mode_of_validation_and_test(train, test, mode):
+    cfg = config("TRAIN.MIXED_PRECISION", train, "TEST.MIXED_PRECISION", test)
+    assert device.evaluation_mode(cfg) == mode and type(device.evaluation_mode(cfg)) is type(mode)
+
+
+def test_fp16_of_a_test_needs_a_gpu_too(gpus):
+    gpus(0)
+    with pytest.raises(ConfigError) as error:
+        resolve_gpus(config("TEST.MIXED_PRECISION", "fp16"))
+    assert str(error.value) == "TEST.MIXED_PRECISION fp16 needs a GPU; set TEST.MIXED_PRECISION bf16 or False"
+
+
 @pytest.mark.parametrize(("has_bf16", "name"), [(True, "bf16"), (False, "fp16")])
 def test_true_means_what_the_gpu_has(monkeypatch, has_bf16, name):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: (device, enabled))
     precision = Precision(True, torch.device("cuda", 0))

@@ -13,12 +13,13 @@ import torch
 from tests.helpers import write_text
 from tests.toy import FULL_AUGMENTATION, entries, rewrite, same_bits, toy_cfg
 from uniformer_video.datasets import build_dataset
-from uniformer_video.engine import setup, trainer
+from uniformer_video.engine import device, setup, trainer
 from uniformer_video.engine.checkpoint import best_path, checkpoint_path, read_checkpoint
+from uniformer_video.engine.device import Precision
 from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.report import TrainReport
 from uniformer_video.engine.trainer import Trainer
-from uniformer_video.engine.validator import Validation
+from uniformer_video.engine.validator import Validation, validate
 from uniformer_video.runtime.errors import DataError, UserError, WeightError
 from uniformer_video.solver.losses import soft_cross_entropy
 from uniformer_video.solver.schedule import Schedule
@@ -164,13 +165,6 @@ def test_the_rate_goes_with_the_batch_and_is_said(train, log):
     assert "INFO: learning rate 0.00025: SOLVER.BASE_LR 0.002 x 4 videos a step / SOLVER.BASE_LR_BATCH 32" in log
 
 
-def test_a_key_without_effect_is_said(train, log):
-    train("SOLVER.MAX_EPOCH", 1, "MODEL.DROPOUT_RATE", 0.5)
-    assert (
-        "WARNING: MODEL.DROPOUT_RATE 0.5 has no effect, as in the published networks; UNIFORMER.HEAD_DROPOUT_RATE has"
-    ) in log
-
-
 def test_lists_whose_folders_tell_other_classes_are_refused(train, toy_set, tmp_path):
     # The label order that the folders of train.csv tell is not that of val.csv.
     lists = {}
@@ -253,12 +247,23 @@ def test_a_warm_up_that_ends_is_not_warned_about(train, log):
 
 
 @pytest.mark.parametrize("mode", ["bf16", True])
-def test_half_precision_trains(train, mode):
+def test_half_precision_trains(train, monkeypatch, mode):
+    monkeypatch.setattr(device, "has_bf16", lambda _: True)
     full = train("SOLVER.MAX_EPOCH", 1)
     half = train("SOLVER.MAX_EPOCH", 1, "TRAIN.MIXED_PRECISION", mode, out="half")
     assert all(p.dtype == torch.float32 for p in half.model.parameters())
     assert half.history[0]["train_loss"] == pytest.approx(full.history[0]["train_loss"], rel=0.02)
     assert half.history[0]["train_loss"] != full.history[0]["train_loss"]
+
+
+def test_a_validation_may_be_in_full_precision_while_training_is_not(train, log):
+    made = train("SOLVER.MAX_EPOCH", 1, "TRAIN.MIXED_PRECISION", "bf16", "TEST.MIXED_PRECISION", False)
+    assert "INFO: precision: bf16 in training, float32 in validation" in log
+    made.failures["val"].by_record.clear()
+    validated = validate(made.model, made.val_loader, made.inputs, Precision(False, CPU), made.failures["val"])
+    assert made.history[0]["val_loss"] == validated.loss
+    half = validate(made.model, made.val_loader, made.inputs, Precision("bf16", CPU), made.failures["val"])
+    assert half.loss != validated.loss
 
 
 def test_plain_labels_and_recomputation_train(train):

@@ -48,8 +48,8 @@ TRAIN_KEYS = (
         "TRAIN.MIXED_PRECISION",
         False,
         Choice((False, True, "bf16", "fp16")),
-        "Automatic mixed precision in training, validation and test. True: bf16 where the hardware has it, else fp16. "
-        "fp16 needs a GPU.",
+        "Automatic mixed precision in training. True: bf16 where the hardware has it, else fp16 on a GPU and none on a "
+        "CPU. fp16 needs a GPU.",
     ),
 )
 
@@ -91,6 +91,13 @@ TEST_KEYS = (
         Bool(),
         "Test the checkpoint of OUTPUT_DIR with the best validation, not the newest one, where "
         "TEST.CHECKPOINT_FILE_PATH is empty.",
+    ),
+    Key(
+        "TEST.MIXED_PRECISION",
+        "train",
+        Choice(("train", False, True, "bf16", "fp16")),
+        "Automatic mixed precision in validation and test; train: as TRAIN.MIXED_PRECISION. Published recipes train in "
+        "mixed precision and test without.",
     ),
     Key(
         "TEST.ALLOW_MISSING",

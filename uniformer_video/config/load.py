@@ -90,6 +90,11 @@ def changes(cfg: CfgNode) -> list[Change]:
     ]
 
 
+def source_of(cfg: CfgNode, name: str) -> str:
+    """Return where a loaded configuration got a key from, ``file:line`` or ``command line``; empty: its default."""
+    return cfg.__dict__.get(_PROVENANCE, {}).get(name, "")
+
+
 def dump(cfg: CfgNode) -> str:
     """Return every key as YAML that :func:`load_config` reads back to an equal configuration."""
     tree: dict[str, Any] = {}

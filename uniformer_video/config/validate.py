@@ -157,10 +157,10 @@ def _schedule(cfg: CfgNode) -> None:
 
 @_check
 def _precision(cfg: CfgNode) -> None:
-    if cfg.TRAIN.MIXED_PRECISION == "fp16" and cfg.NUM_GPUS == 0:
-        raise ConfigError(
-            "TRAIN.MIXED_PRECISION fp16 needs a GPU, but NUM_GPUS is 0; set TRAIN.MIXED_PRECISION bf16 or False"
-        )
+    for section in ("TRAIN", "TEST"):
+        key = f"{section}.MIXED_PRECISION"
+        if cfg[section].MIXED_PRECISION == "fp16" and cfg.NUM_GPUS == 0:
+            raise ConfigError(f"{key} fp16 needs a GPU, but NUM_GPUS is 0; set {key} bf16 or False")
 
 
 @_check

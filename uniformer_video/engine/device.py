@@ -27,8 +27,10 @@ def resolve_gpus(cfg: CfgNode) -> int:
             f"NUM_GPUS is {gpus}, but this machine has {there} GPUs; set NUM_GPUS {there}"
             + (" for the CPU" if there == 0 else " or fewer (0: the CPU)")
         )
-    if gpus == 0 and cfg.TRAIN.MIXED_PRECISION == "fp16":
-        raise ConfigError("TRAIN.MIXED_PRECISION fp16 needs a GPU; set TRAIN.MIXED_PRECISION bf16 or False")
+    for section in ("TRAIN", "TEST"):
+        if gpus == 0 and cfg[section].MIXED_PRECISION == "fp16":
+            key = f"{section}.MIXED_PRECISION"
+            raise ConfigError(f"{key} fp16 needs a GPU; set {key} bf16 or False")
     processes = max(gpus, 1)
     size = cfg.TRAIN.BATCH_SIZE
     if cfg.TRAIN.ENABLE and size % processes:
@@ -50,17 +52,32 @@ def process_device(gpus: int) -> torch.device:
     return device
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Return whether ``device`` computes in bfloat16 by itself; a processor that imitates it is slow."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # torch says so of x86 processors alone, and in functions that a later release may take away.
+    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(ask() for ask in asked if ask is not None)
+
+
+def evaluation_mode(cfg: CfgNode) -> bool | str:
+    """Return the mode of :class:`Precision` for validation and test."""
+    return cfg.TRAIN.MIXED_PRECISION if cfg.TEST.MIXED_PRECISION == "train" else cfg.TEST.MIXED_PRECISION
+
+
 class Precision:
     """Automatic mixed precision on one device.
 
     Args:
-        mode: False (float32), True (bf16 where the device has it, else fp16), ``"bf16"`` or ``"fp16"``.
+        mode: False (float32); True (bf16 where the device has it, else fp16 on a GPU and float32 on a CPU); ``"bf16"``
+            or ``"fp16"``.
         device: where the network runs.
     """
 
     def __init__(self, mode: bool | str, device: torch.device) -> None:
         if mode is True:
-            mode = "fp16" if device.type == "cuda" and not torch.cuda.is_bf16_supported() else "bf16"
+            mode = "bf16" if has_bf16(device) else "fp16" if device.type == "cuda" else False
         self.name = mode or "float32"
         self.device = device
         self._dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.name)

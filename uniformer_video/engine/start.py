@@ -117,7 +117,12 @@ def own_checkpoint(output_dir: Path, *, best: bool = False) -> Path | None:
     return found
 
 
-def _find(cfg: CfgNode, source: str) -> Resolved:
+def find_source(cfg: CfgNode, source: str) -> Resolved:
+    """Return where weights lie that a configuration names, after a download by the main process where it takes one.
+
+    Raises:
+        WeightError: nothing of that name, path or address; or published weights for attention heads of another width.
+    """
     if source in ZOO:
         _check_head_width(cfg, ZOO[source])  # before a download
     try:
@@ -168,7 +173,7 @@ def _load(
     purpose: str,
     own: bool = False,
 ) -> LoadReport:
-    found = _find(cfg, source)
+    found = find_source(cfg, source)
     if found.entry:
         _check_head_width(cfg, found.entry)
     content = read_content(found.path)

@@ -13,7 +13,7 @@ from torch import nn
 from uniformer_video.datasets import VideoDataset, build_dataset
 from uniformer_video.engine import setup
 from uniformer_video.engine.checkpoint import FOLDER as CHECKPOINTS
-from uniformer_video.engine.device import Precision
+from uniformer_video.engine.device import Precision, evaluation_mode
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.results import FOLDER, confidences, write_predictions, write_summary
@@ -45,7 +45,7 @@ class Tester:
         self.dataset: VideoDataset = build_dataset(cfg.TEST.DATASET, cfg, "test")
         self.views = self.dataset.clips_per_record
         self.chunk = setup.process_share(cfg, cfg.TEST.BATCH_SIZE)
-        self.precision = Precision(cfg.TRAIN.MIXED_PRECISION, device)
+        self.precision = Precision(evaluation_mode(cfg), device)
         self.inputs = DeviceInputs.from_config(cfg)
         self.failures = FailureLog(None, "test")
         weights = cfg.TEST.CHECKPOINT_FILE_PATH

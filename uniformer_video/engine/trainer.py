@@ -23,13 +23,14 @@ from uniformer_video.engine.checkpoint import (
     save_checkpoint,
 )
 from uniformer_video.engine.class_order import require_same_folders, require_same_order
-from uniformer_video.engine.device import Precision
+from uniformer_video.engine.device import Precision, evaluation_mode
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.plots import draw_curves
 from uniformer_video.engine.precise_bn import recompute_batch_norm
+from uniformer_video.engine.remarks import remark_on_settings
 from uniformer_video.engine.report import TrainReport, open_tensorboard
-from uniformer_video.engine.start import load_start_weights, own_checkpoint
+from uniformer_video.engine.start import find_source, load_start_weights, own_checkpoint
 from uniformer_video.engine.validator import validate
 from uniformer_video.metrics.meters import AverageMeter
 from uniformer_video.runtime import distributed
@@ -38,7 +39,7 @@ from uniformer_video.runtime.logging import get_logger, progress
 from uniformer_video.runtime.seed import Stream, seed_everything
 from uniformer_video.solver.build import build_optimizer, clip_gradients, set_lr
 from uniformer_video.solver.losses import get_loss, mean_over_heads
-from uniformer_video.solver.schedule import Schedule, base_lr_from_config
+from uniformer_video.solver.schedule import Schedule
 
 logger = get_logger(__name__)
 
@@ -78,24 +79,13 @@ class Trainer:
             *(len(train_set), len(self.loader), setup.global_batch(cfg), repeats, len(val_set)),
         )
         self.precision = Precision(cfg.TRAIN.MIXED_PRECISION, device)
+        self.val_precision = Precision(evaluation_mode(cfg), device)
+        if {self.precision.name, self.val_precision.name} != {"float32"}:
+            logger.info("precision: %s in training, %s in validation", self.precision.name, self.val_precision.name)
         self.inputs = DeviceInputs.from_config(cfg)
         self.loss = get_loss(cfg.MODEL.LOSS_FUNC)
         self.schedule = Schedule.from_config(cfg)
-        if cfg.SOLVER.BASE_LR_BATCH:
-            logger.info(
-                "learning rate %.4g: SOLVER.BASE_LR %.4g x %d videos a step / SOLVER.BASE_LR_BATCH %d",
-                *(base_lr_from_config(cfg), cfg.SOLVER.BASE_LR, setup.global_batch(cfg), cfg.SOLVER.BASE_LR_BATCH),
-            )
-        if cfg.MODEL.DROPOUT_RATE:
-            logger.warning(
-                "MODEL.DROPOUT_RATE %g has no effect, as in the published networks; UNIFORMER.HEAD_DROPOUT_RATE has",
-                cfg.MODEL.DROPOUT_RATE,
-            )
-        if cfg.SOLVER.WARMUP_EPOCHS >= cfg.SOLVER.MAX_EPOCH:
-            logger.warning(
-                "SOLVER.WARMUP_EPOCHS %g is not below SOLVER.MAX_EPOCH %d: training ends in the warm-up, at rate %.3g",
-                *(cfg.SOLVER.WARMUP_EPOCHS, cfg.SOLVER.MAX_EPOCH, self.schedule(cfg.SOLVER.MAX_EPOCH)),
-            )
+        remark_on_settings(cfg)
         self.model = setup.new_model(cfg, device)
         self.optimizer = build_optimizer(self.model, cfg)
         self.epoch = 0
@@ -122,7 +112,7 @@ class Trainer:
             )
         source: Path | str | None = newest
         if source is None and not self.cfg.TRAIN.CHECKPOINT_EPOCH_RESET:
-            source = self.cfg.TRAIN.CHECKPOINT_FILE_PATH  # a string: a Path would break the // of a URL
+            source = find_source(self.cfg, self.cfg.TRAIN.CHECKPOINT_FILE_PATH).path
         if source is None:
             load_start_weights(self.cfg, self.model, self.class_names, self.class_folders)
             return
@@ -233,7 +223,7 @@ class Trainer:
             )
             logger.info("precise batch norm from %d batches", count)
         self._share_statistics()
-        result = validate(self.model, self.val_loader, self.inputs, self.precision, self.failures["val"])
+        result = validate(self.model, self.val_loader, self.inputs, self.val_precision, self.failures["val"])
         self.failures["val"].sync()
         entry.update(val_top1=result.top1, val_top5=result.top5, val_loss=result.loss)
         if result.videos and (self.best is None or result.top1 > self.best["val_top1"]):
