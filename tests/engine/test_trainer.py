@@ -165,6 +165,17 @@ def test_the_rate_goes_with_the_batch_and_is_said(train, log):
     assert "INFO: learning rate 0.00025: SOLVER.BASE_LR 0.002 x 4 videos a step / SOLVER.BASE_LR_BATCH 32" in log
 
 
+def test_a_checkpoint_to_go_on_from_is_looked_for_by_name_too(train, monkeypatch, tmp_path):
+    monkeypatch.setenv("UNIFORMER_WEIGHTS", str(tmp_path))
+    torch.save({}, tmp_path / "uniformer_xs_192_in1k.pth")
+    name = ("TRAIN.CHECKPOINT_FILE_PATH", "uniformer_xs_192_in1k", "UNIFORMER.HEAD_DIM", 32)
+    with pytest.raises(WeightError) as error:
+        train("TRAIN.CHECKPOINT_EPOCH_RESET", False, *name)
+    assert str(error.value).startswith(
+        f"{tmp_path / 'uniformer_xs_192_in1k.pth'} is no checkpoint to go on from: it has no epoch, optimizer or"
+    )
+
+
 def test_lists_whose_folders_tell_other_classes_are_refused(train, toy_set, tmp_path):
     # The label order that the folders of train.csv tell is not that of val.csv.
     lists = {}
