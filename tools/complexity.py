@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
 
 from uniformer_video.runtime.cli import ArgumentParser, run_command
+from uniformer_video.runtime.errors import UserError
 
 EXAMPLES = """examples:
   everything, on this machine's CPU:
@@ -38,7 +42,14 @@ backward pass (clips of DATA.TRAIN_CROP_SIZE) and the most that is alive in a fo
 """
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-GIGA, MEGA, MIB = 1e9, 1e6, 2**20
+GIGA, MEGA, MIB, GIB = 1e9, 1e6, 2**20, 2**30
+
+# What torch says where a tensor is too large for the memory, of a CPU or of a GPU, or for its own integers.
+TOO_LARGE = re.compile(
+    "out of memory|can't allocate memory|ALLOC_FAILED|size calculation overflowed|multiplication overflow|"
+    "Overflow when unpacking",
+    re.IGNORECASE,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -78,13 +89,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     from uniformer_video.config import load_config
     from uniformer_video.models.build import build_model
     from uniformer_video.models.complexity import measure_size
-    from uniformer_video.runtime.errors import UserError
-    from uniformer_video.runtime.paths import make_output_dir
 
-    if args.json:
-        if Path(args.json).is_dir():
-            raise UserError(f"--json {args.json!r} is a folder; name a file")
-        make_output_dir(Path(args.json).absolute().parent, key="--json")  # fail now, not after the measurement
+    if args.json is not None:
+        check_json(args.json)  # fail now, not after the measurement
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda, but torch sees no CUDA device here; use --device cpu")
     if args.threads is not None:
@@ -109,14 +116,57 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     print_size(figures, size)
     figures |= measure_memory(args, cfg, model)
     if not args.no_latency:
-        figures |= measure_time(args, cfg, clip)
-    if args.json:
+        check_memory(args, figures["activation_bytes_inference"])
+        with fitting(args.batch, ", or --no-latency"):
+            figures |= measure_time(args, cfg, clip)
+    if args.json is not None:
         from uniformer_video.runtime.paths import atomic_write
 
         with atomic_write(args.json) as file:
             json.dump(figures, file, indent=2)
             file.write("\n")
     return figures
+
+
+def check_json(path: str) -> None:
+    """Raise ``UserError`` unless ``path`` can be a file of figures; nothing is created."""
+    from uniformer_video.config import KEYS
+    from uniformer_video.runtime.paths import make_output_dir
+
+    if re.fullmatch(r"[A-Z0-9_.]+", path) and path.split(".")[0] in {key.split(".")[0] for key in KEYS}:
+        raise UserError(f"--json needs a file, but {path} looks like a setting; write --json cost.json {path} ...")
+    folder = Path(path).absolute().parent
+    if not path or Path(path).is_dir():
+        raise UserError(f"--json {path!r} is {'a folder' if path else 'empty'}; name a file")
+    if not folder.is_dir():
+        raise UserError(f"--json {path!r}: there is no folder {str(folder)!r}; create it, or name a file in another")
+    make_output_dir(folder, key="the folder of --json")
+
+
+def check_memory(args: argparse.Namespace, needed: int) -> None:
+    """Raise ``UserError`` where a CPU would need more than all memory: the system kills, it does not refuse.
+
+    Args:
+        args: the command line.
+        needed: bytes of activations that are alive at one time.
+    """
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if args.device == "cpu" and needed > there:
+        raise UserError(
+            f"a batch of {args.batch} does not fit into memory: it needs {needed / GIB:.1f} GiB, this machine has "
+            f"{there / GIB:.1f} GiB; set a smaller --batch, or --no-latency"
+        )
+
+
+@contextmanager
+def fitting(batch: int, other: str = "") -> Iterator[None]:
+    """Raise ``UserError`` where torch has no memory for a batch; ``other`` is what else to do than a smaller one."""
+    try:
+        yield
+    except (RuntimeError, TypeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        if not TOO_LARGE.search(str(error)):
+            raise
+        raise UserError(f"a batch of {batch} does not fit into memory; set a smaller --batch{other}") from None
 
 
 def print_size(figures: dict[str, Any], size: Any) -> None:
@@ -151,12 +201,11 @@ def measure_memory(args: argparse.Namespace, cfg: Any, model: Any) -> dict[str, 
     """Print and return the activation memory of a batch, in training and in inference.
 
     Raises:
-        UserError: the batch is too small to train on.
+        UserError: the batch is too small to train on, or too large to count.
     """
     import torch
 
     from uniformer_video.models.activations import inference_activation_bytes, training_activation_bytes
-    from uniformer_video.runtime.errors import UserError
 
     device, precision = torch.device(args.device), getattr(torch, DTYPES[args.precision])
     figures = {"batch": args.batch, "precision": args.precision, "device": args.device}
@@ -166,7 +215,8 @@ def measure_memory(args: argparse.Namespace, cfg: Any, model: Any) -> dict[str, 
     ):
         clips = (args.batch, 3, cfg.DATA.NUM_FRAMES, size, size)
         try:
-            found = count(model, clips, device=device, precision=precision)
+            with fitting(args.batch):
+                found = count(model, clips, device=device, precision=precision)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -189,7 +239,7 @@ def measure_time(args: argparse.Namespace, cfg: Any, clip: Sequence[int]) -> dic
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = torch.device(args.device)
     model = build_model(cfg).to(device)
-    clips = torch.randn((args.batch, *clip)).to(device)
+    clips = torch.randn((args.batch, *clip), device=device)
     seconds = measure_latency(model, clips, repeats=args.repeats, precision=getattr(torch, DTYPES[args.precision]))
     hardware = hardware_name(device)  # a CPU's name has its threads
     print(f"latency        {1000 * seconds:.2f} ms for a batch of {args.batch}, {args.batch / seconds:.2f} clips/s")

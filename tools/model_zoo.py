@@ -42,7 +42,8 @@ holds them together. Do not edit.
   The rows that do not agree have a number, and below their table stands why.
 - **weights**: the name by which `UNIFORMER.PRETRAIN_NAME`, `TRAIN.CHECKPOINT_FILE_PATH` and
   `TEST.CHECKPOINT_FILE_PATH` find them. *Italic*: no public address is known; put the file into the folder that
-  `UNIFORMER_WEIGHTS` names. A dash: not in the zoo; give a path.
+  `UNIFORMER_WEIGHTS` names. A dagger (†): no hash of the file is published, so it is taken unchecked. A dash: not in
+  the zoo; give a path.
 """
 
 RECIPE_COLUMNS = {
@@ -110,12 +111,15 @@ def mega(count: int) -> str:
 
 
 def weights_cell(name: str) -> str:
-    """Return a name of weights: as code where they can be downloaded, italic where only a file can give them."""
+    """Return a name of weights: as code where they can be downloaded, italic where only a file can give them.
+
+    A dagger follows where there is no hash to check them by.
+    """
     from uniformer_video.models.zoo import ZOO
 
     if name not in ZOO:
         return "-"
-    return f"`{name}`" if ZOO[name].url else f"*{name}*"
+    return (f"`{name}`" if ZOO[name].url else f"*{name}*") + ("" if ZOO[name].sha256 else " †")
 
 
 def recipe_row(name: str, published: Published | None, notes: Notes) -> list[str]:

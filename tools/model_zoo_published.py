@@ -113,13 +113,15 @@ IMAGES: tuple[tuple[str, int, float | None, str], ...] = (
 """Image networks: name in ``models.published.NETWORKS``, pixels of a side, ImageNet-1K top-1, multiply-adds."""
 
 _LARGE = (
-    "The published figure is that of a network with 10 blocks in stage 3, which counts 12.6 G at 224 pixels and 39.2 G "
-    "at 384. The published weights have 24 blocks there."
+    "The published figure is what a network with 10 blocks in stage 3 counts: 12.6 G at 224 pixels, 39.2 G at 384 "
+    "(66 M parameters, while the figure stands beside 100 M). The published weights have 24 blocks there; probably "
+    "the figure is not theirs."
 )
 DISAGREEMENTS: dict[str, str] = {
     "Kinetics/uniformer_xxs8_160": (
         "The published figures of XXS at 160 pixels and of XS lie 0.4 to 0.8 % above what the published implementation "
-        "counts (15.4 against 15.33 G, 34.2 against 33.9 G): 3.24 G and 0.4 % are 3.25 G, printed as 3.3."
+        "counts (15.4 against 15.33 G, 34.2 against 33.9 G): 3.24 G and 0.4 % are 3.25 G, probably "
+        "printed as 3.3."
     ),
     "image_large_ls 224": _LARGE,
     "image_large_ls 384": _LARGE,

@@ -229,9 +229,12 @@ def test_name_is_found_in_any_case_and_an_unknown_one_lists_the_known():
         ),
         (
             {"IMAGE": True, "SPLIT": True},
-            "UNIFORMER.IMAGE is True, which leaves no time for UNIFORMER.SPLIT: set it False",
+            "UNIFORMER.IMAGE is True, which leaves no time for UNIFORMER.SPLIT: set UNIFORMER.SPLIT False",
         ),
-        ({"IMAGE": True, "STD": True}, "UNIFORMER.IMAGE is True, which leaves no time for UNIFORMER.STD: set it False"),
+        (
+            {"IMAGE": True, "STD": True},
+            "UNIFORMER.IMAGE is True, which leaves no time for UNIFORMER.STD: set UNIFORMER.STD False",
+        ),
         ({"LOCAL_KERNEL": [3, 4, 4]}, "UNIFORMER.LOCAL_KERNEL must be three odd extents (T, H, W), got [3, 4, 4]"),
         (
             {"MLP_RATIO": 0.01},
@@ -295,7 +298,10 @@ def test_every_argument_of_both_networks_has_a_key_that_there_is():
             {"TRADE_OFF": [[], [], [1.0, 2.0], [0.5]]},
             "UNIFORMER.TRADE_OFF of stage 3 must be numbers in [0, 1], got [1.0, 2.0]",
         ),
-        ({"IMAGE": True, "STD": True}, "UNIFORMER.IMAGE is True, which leaves no time for UNIFORMER.STD: set it False"),
+        (
+            {"IMAGE": True, "STD": True},
+            "UNIFORMER.IMAGE is True, which leaves no time for UNIFORMER.STD: set UNIFORMER.STD False",
+        ),
         (
             {"EMBED_DIM": [1, 16, 24, 32]},
             "UNIFORMER.EMBED_DIM must begin with at least 2 for the two convolutions of the stem, got 1",

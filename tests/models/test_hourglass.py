@@ -121,7 +121,7 @@ def test_lists_that_fit_no_blocks(name, values, message):
         ({"mlp_ratio": (3, 3)}, "mlp_ratio must be one value or four"),
         ({"mlp_ratio": 0.01}, "mlp_ratio must leave each MLP a hidden channel"),
         ({"layer_scale": [True]}, "layer_scale must be one value or four"),
-        ({"image": True, "std": True}, "image is True, which leaves no time for std"),
+        ({"image": True, "std": True}, "image is True, which leaves no time for std: set std False$"),
     ],
 )
 def test_arguments_that_make_no_network(options, message):

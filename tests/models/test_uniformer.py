@@ -121,8 +121,8 @@ def test_clips_that_cannot_be_scored(clips, message):
         ({"mlp_ratio": (4, 4)}, r"mlp_ratio must be one value or four, one for each stage, got \[4, 4\]"),
         ({"mlp_ratio": 0.01}, "mlp_ratio must leave each MLP a hidden channel"),
         ({"layer_scale": (True,)}, r"layer_scale must be one value or four, one for each stage, got \[True\]"),
-        ({"image": True, "split": True}, "image is True, which leaves no time for split: set it False"),
-        ({"image": True, "std": True}, "image is True, which leaves no time for std: set it False"),
+        ({"image": True, "split": True}, "image is True, which leaves no time for split: set split False$"),
+        ({"image": True, "std": True}, "image is True, which leaves no time for std: set std False$"),
         ({"conv_stem": True, "widths": (1, 8, 8, 8)}, "widths must begin with at least 2 where conv_stem is True"),
     ],
 )

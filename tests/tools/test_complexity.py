@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from uniformer_video.config import load_config
+from uniformer_video.models import complexity
+from uniformer_video.models.activations import inference_activation_bytes
 from uniformer_video.models.build import build_model
 from uniformer_video.models.complexity import measure_size
 
@@ -80,6 +82,7 @@ class TestFigures:
 
     def test_json_has_every_figure(self, capsys, tmp_path):
         out = tmp_path / "new" / "cost.json"
+        out.parent.mkdir()
         text = run(capsys, "--batch", "2", "--repeats", "1", "--threads", "1", "--json", str(out))
         figures, size = json.loads(out.read_text()), sizes()
         assert figures["network"] == "Uniformer" and figures["clip"] == [3, 4, 64, 64]
@@ -166,6 +169,15 @@ class TestMistakes:
         ("arguments", "message"),
         [
             (["--json", "."], "--json '.' is a folder; name a file"),
+            (["--json", ""], "--json '' is empty; name a file"),
+            *(
+                (
+                    ["--json", *setting],
+                    f"--json needs a file, but {setting[0]} looks like a setting; write --json cost.json "
+                    f"{setting[0]} ...",
+                )
+                for setting in (("DATA.NUM_FRAMES", "8"), ("NUM_GPUS", "0"), ("DATA.NUM_FRAME", "8"))
+            ),
             (
                 ["DATA.NUM_FRAMES", "1", "DATA.TRAIN_CROP_SIZE", "32"],
                 "a batch norm cannot train on one position; set --batch 2 or more",
@@ -203,11 +215,95 @@ class TestMistakes:
         message = "error: --device cuda, but torch sees no CUDA device here; use --device cpu\n"
         assert capsys.readouterr().err == message
 
+    def test_a_missing_folder_of_figures_is_refused_not_made(self, capsys, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(tool, "print_size", lambda *args: pytest.fail("measured first"))
+        for path, folder in (("none/a.json", tmp_path / "none"), (f"{tmp_path}/a/b/c.json", tmp_path / "a" / "b")):
+            assert tool.main(["--json", path, *TINY]) == 2
+            assert capsys.readouterr().err == (
+                f"error: --json {path!r}: there is no folder {str(folder)!r}; create it, or name a file in another\n"
+            )
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("name", ["COST.JSON", "DATA/cost.json", "./DATA.JSON", "cost", "data.json"])
+    def test_a_file_is_not_taken_for_a_setting(self, name, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "DATA").mkdir()
+        tool.check_json(name)
+        assert [p.name for p in tmp_path.iterdir()] == ["DATA"], "it creates nothing"
+
     def test_nothing_is_measured_when_the_file_cannot_be_written(self, capsys, tmp_path, monkeypatch):
         (tmp_path / "file").write_text("")
         monkeypatch.setattr(tool, "print_size", lambda *args: pytest.fail("measured first"))
         assert tool.main(["--json", str(tmp_path / "file" / "a.json"), *TINY]) == 2
         assert capsys.readouterr().err.startswith("error: --json ")
+
+
+class TestTooLarge:
+    LINE = "a batch of {} does not fit into memory"
+
+    def error(self, capsys, *arguments):
+        assert tool.main([*TINY, *arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1
+        return error.removeprefix("error: ").strip()
+
+    def test_a_batch_above_all_memory_of_a_cpu_is_refused_before_it_is_tried(self, capsys, monkeypatch):
+        monkeypatch.setattr(tool, "measure_time", lambda *args: pytest.fail("the system would have killed it"))
+        monkeypatch.setattr(tool.os, "sysconf", {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": 2**19}.__getitem__)
+        needed = inference_activation_bytes(
+            build_model(load_config(None, TINY)), (10**5, 3, 4, 64, 64), device=torch.device("cpu")
+        )
+        assert self.error(capsys, "--batch", "100000", "--repeats", "1") == (
+            f"{self.LINE.format(100000)}: it needs {needed / 2**30:.1f} GiB, this machine has 2.0 GiB; set a smaller "
+            "--batch, or --no-latency"
+        )
+
+    def test_on_this_machine(self, capsys):
+        error = self.error(capsys, "--batch", "100000000", "--repeats", "1")
+        assert error.startswith(f"{self.LINE.format(100000000)}: it needs ")
+
+    def test_the_figures_alone_need_no_memory(self, capsys):
+        assert "MiB for 100000000, fp32" in run(capsys, "--batch", "100000000", "--no-latency")
+
+    @pytest.mark.parametrize("batch", [10**16, 9 * 10**18, 10**20])
+    def test_a_batch_above_what_torch_can_count(self, capsys, batch):
+        assert self.error(capsys, "--batch", str(batch)) == f"{self.LINE.format(batch)}; set a smaller --batch"
+
+    @pytest.mark.parametrize(
+        "raised",
+        [
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB. GPU 0 has a total of 8.00 GiB"),
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: y"),
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            RuntimeError("CUDA error: out of memory"),
+        ],
+        ids=lambda error: str(error)[:20],
+    )
+    def test_what_torch_says_while_it_computes(self, capsys, monkeypatch, raised):
+        def fail(*args, **kwargs):
+            raise raised
+
+        monkeypatch.setattr(complexity, "measure_latency", fail)
+        error = self.error(capsys, "--batch", "3")
+        assert error == f"{self.LINE.format(3)}; set a smaller --batch, or --no-latency"
+
+    @pytest.mark.parametrize("raised", [RuntimeError("shapes cannot be multiplied"), TypeError("got an unexpected")])
+    def test_a_defect_keeps_its_traceback(self, monkeypatch, raised):
+        def fail(*args, **kwargs):
+            raise raised
+
+        monkeypatch.setattr(complexity, "measure_latency", fail)
+        with pytest.raises(type(raised), match=str(raised)):
+            tool.main([*TINY])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_batch_that_does_not_fit_into_a_gpu(capsys):
+    assert tool.main([*TINY, "--device", "cuda", "--batch", "100000000", "--repeats", "1"]) == 2
+    message = "a batch of 100000000 does not fit into memory; set a smaller --batch, or --no-latency"
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_help_runs_without_torch_and_shows_examples(tmp_path):

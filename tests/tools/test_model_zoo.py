@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from uniformer_video.models.complexity import measure_size
+from uniformer_video.models.published import NETWORKS
 from uniformer_video.models.zoo import ZOO
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,6 +94,21 @@ class TestCounted:
         for name, millions in (("image_small", "22"), ("image_large_ls", "100")):
             assert f"{model_zoo_counts.image_size(name, 224).total_parameters / 1e6:.0f}" == millions
 
+    def test_what_the_reason_of_the_large_network_says_is_counted(self):
+        reason = published.DISAGREEMENTS["image_large_ls 224"]
+        with torch.device("meta"):
+            fewer = NETWORKS["image_large_ls"].build(depths=(5, 10, 10, 7))
+        for pixels, figure in ((224, "12.6 G"), (384, "39.2 G")):
+            size = measure_size(fewer, (3, 1, pixels, pixels))
+            assert f"{size.total_multiply_adds / 1e9:.1f} G" == figure
+            assert figure in reason
+        assert f"({size.total_parameters / 1e6:.0f} M parameters, while the figure stands beside 100 M)" in reason
+
+    @pytest.mark.parametrize("reason", sorted(set(published.DISAGREEMENTS.values())))
+    def test_a_reason_that_is_inferred_is_said_to_be_probable(self, reason):
+        assert "probably" in reason
+        assert "figure is that of" not in reason
+
     def test_only_these_disagree_and_each_is_explained(self):
         assert set(published.DISAGREEMENTS) == set(ELSEWHERE)
 
@@ -153,7 +171,7 @@ class TestRows:
         assert cells["sampling"] == "32 segments, 224"
         assert cells["views"] == "1 x 3"
         assert cells["parameters"] == f"{49.8132 - (400 - 174) * 513e-6:.3f} M"
-        assert cells["starts from"] == "*uniformer_base_k600_16x4*"
+        assert cells["starts from"] == "*uniformer_base_k600_16x4* †"
 
     def test_an_hourglass_and_its_note(self):
         notes = tool.Notes()
@@ -163,6 +181,18 @@ class TestRows:
         cells = self.cells("Kinetics/uniformer_xxs4_128")
         assert (cells["network"], cells["sampling"]) == ("XXS, layer scale", "4 segments, 128")
         assert cells["weights"] == "-"
+
+    @pytest.mark.parametrize("name", ZOO)
+    def test_weights_without_address_are_italic_and_those_without_hash_have_a_dagger(self, name):
+        entry, cell = ZOO[name], tool.weights_cell(name)
+        assert cell.removesuffix(" †") == (f"`{name}`" if entry.url else f"*{name}*")
+        assert cell.endswith(" †") is (entry.sha256 is None)
+
+    def test_daggers_of_known_rows(self):
+        assert tool.weights_cell("uniformer_xxs16_160_k400") == "`uniformer_xxs16_160_k400` †"
+        assert tool.weights_cell("uniformer_xxs_128_in1k") == "*uniformer_xxs_128_in1k* †"
+        assert tool.weights_cell("uniformer_base_in1k") == "`uniformer_base_in1k`"
+        assert tool.weights_cell("uniformer_none") == "-"
 
     def test_an_own_recipe(self):
         cells = self.cells("Kinetics/uniformer_b8x32")
@@ -205,6 +235,7 @@ class TestDocument:
         text = tool.document()
         assert "Generated from" in text and "Do not edit." in text and "`make docs`" in text
         assert "within 1 %" in text and "softmax" in text
+        assert "A dagger (†): no hash of the file is published, so it is taken unchecked." in text
         for section in published.SECTIONS:
             assert f"\n## {section}\n" in text
 

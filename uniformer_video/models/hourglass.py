@@ -92,7 +92,7 @@ class Hourglass(nn.Module):
         if widths[0] < 2:
             raise ValueError(f"widths must begin with at least 2 for the two convolutions of the stem, got {widths[0]}")
         if image and std:
-            raise ValueError("image is True, which leaves no time for std: set it False")
+            raise ValueError("image is True, which leaves no time for std: set std False")
         mlp_ratios = for_each_stage("mlp_ratio", mlp_ratio)
         check_mlp_ratios(mlp_ratios, widths)
         scales = [layer_scale_init if on else None for on in for_each_stage("layer_scale", layer_scale)]

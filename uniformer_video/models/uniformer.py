@@ -87,7 +87,8 @@ class Uniformer(nn.Module):
         if conv_stem and widths[0] < 2:
             raise ValueError("widths must begin with at least 2 where conv_stem is True: it begins with half of it")
         if image and (split or std):
-            raise ValueError(f"image is True, which leaves no time for {'split' if split else 'std'}: set it False")
+            timed = "split" if split else "std"
+            raise ValueError(f"image is True, which leaves no time for {timed}: set {timed} False")
         mlp_ratios = for_each_stage("mlp_ratio", mlp_ratio)
         check_mlp_ratios(mlp_ratios, widths)
         scales = [layer_scale_init if on else None for on in for_each_stage("layer_scale", layer_scale)]
