@@ -29,6 +29,7 @@ class Answer:
         drip: send one byte every so many seconds.
         announced: Content-Length; None: the right one; -1: none at all.
         heeds_if_range: whether If-Range is looked at.
+        heeds_conditions: whether If-None-Match and If-Modified-Since are.
         headers: more of them, or others in place of the right ones.
     """
 
@@ -44,6 +45,7 @@ class Answer:
     drip: float = 0.0
     announced: int | None = None
     heeds_if_range: bool = True
+    heeds_conditions: bool = True
     headers: dict[str, str] = field(default_factory=dict)
 
     def tag(self) -> str:
@@ -58,6 +60,7 @@ class Asked:
     range: str
     if_range: str
     agent: str
+    condition: str
 
 
 class FileServer:
@@ -110,7 +113,9 @@ class FileServer:
     def _answer(self, handler: BaseHTTPRequestHandler) -> Answer:
         header = handler.headers.get
         with self._lock:
-            asked = Asked(handler.path, header("Range", ""), header("If-Range", ""), header("User-Agent", ""))
+            condition = header("If-None-Match", "") or header("If-Modified-Since", "")
+            parts = header("Range", ""), header("If-Range", "")
+            asked = Asked(handler.path, *parts, header("User-Agent", ""), condition)
             self.asked.append(asked)
             answers = self._answers.get(handler.path)
             if not answers:
@@ -155,6 +160,9 @@ class FileServer:
         if answer.location:
             headers["Location"] = answer.location
         status, body = answer.status, answer.content
+        condition = handler.headers.get("If-None-Match") or handler.headers.get("If-Modified-Since")
+        if status == 200 and answer.heeds_conditions and condition and condition in (answer.tag(), answer.modified):
+            return 304, b"", headers
         wanted = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
         if_range = handler.headers.get("If-Range")
         unchanged = not (if_range and answer.heeds_if_range) or if_range in (answer.tag(), answer.modified)

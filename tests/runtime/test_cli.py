@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from uniformer_video.runtime.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, ArgumentParser, print_error, run_command
@@ -38,6 +43,50 @@ def test_everything_else_goes_through_with_its_traceback(error, capfd):
 def test_ctrl_c_is_one_word_and_code_130(capfd):
     assert run_command(raising(KeyboardInterrupt())) == EXIT_INTERRUPTED == 130
     assert capfd.readouterr() == ("", "interrupted\n")
+
+
+WRITERS = {
+    "many lines": "for i in range(100000): print(i)",
+    "few lines": "print(1)",
+    "the log": "from tqdm import tqdm\n for i in range(9): tqdm.write('x', file=sys.stdout); sys.stdout.flush()",
+    "errors": "for i in range(9): print('x', file=sys.stderr)",
+    "a mistake": "from uniformer_video.runtime.errors import UserError\n raise UserError('x')",
+}
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_reader_that_goes_ends_it_without_a_word(writer, unbuffered):
+    program = f"""
+import sys
+from uniformer_video.runtime.cli import run_command
+def command():
+ {WRITERS[writer]}
+ return 0
+sys.exit(run_command(command))
+"""
+    # Standard error too where that is what is written, as in `2>&1 | head`.
+    both = writer in ("errors", "a mistake")
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if both else subprocess.PIPE,
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        text=True,
+    )
+    process.stdout.close()
+    error = "" if both else process.stderr.read()
+    if not both:
+        process.stderr.close()
+    assert (process.wait(30), error) == (141, "")
+
+
+def test_a_pipe_of_ours_that_breaks_is_a_defect(capfd):
+    with pytest.raises(BrokenPipeError):
+        run_command(raising(BrokenPipeError(32, "Broken pipe")))
+    print("still there")
+    assert capfd.readouterr() == ("still there\n", "")
 
 
 def test_what_was_printed_before_stands_before_the_error(capfd):

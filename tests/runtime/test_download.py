@@ -18,17 +18,8 @@ from tests.http_server import Answer, wait_until
 from uniformer_video.runtime import download as module
 from uniformer_video.runtime import part as part_module
 from uniformer_video.runtime import transfer
-from uniformer_video.runtime.download import (
-    WebHandler,
-    cache_folder,
-    cached_path,
-    download,
-    in_words,
-    is_web_address,
-    sha256_of,
-)
-from uniformer_video.runtime.errors import UserError, WeightError
-from uniformer_video.runtime.paths import PATHS
+from uniformer_video.runtime.download import cache_folder, download, in_words, is_web_address, sha256_of
+from uniformer_video.runtime.errors import WeightError
 from uniformer_video.runtime.web import Limits
 
 CONTENT = random.Random(0).randbytes(50_000)
@@ -123,6 +114,14 @@ class TestGood:
         with pytest.raises(WeightError):
             download(server.serve("/a", Answer(status=500)), path, limits=limits)
         assert pauses == [1.5, 3, 6]
+
+    def test_no_pause_is_longer_than_a_minute(self, server, path, monkeypatch):
+        pauses = []
+        monkeypatch.setattr(module.time, "sleep", pauses.append)
+        monkeypatch.setattr(module, "fetch", lambda *_, **__: (_ for _ in ()).throw(transfer.Cut("cut")))
+        with pytest.raises(WeightError, match="2000 tries"):
+            download("http://u/a", path, limits=Limits(tries=2000, pause_seconds=1.0))
+        assert (pauses[5], max(pauses), len(pauses)) == (32, 60, 1999)
 
     def test_bytes_that_lie_there_whole_need_no_network(self, server, path):
         failure(server.serve("/a", Answer(CONTENT, cut_after=49_999), Answer(status=404)), path)
@@ -294,18 +293,74 @@ class TestBetweenTwoCalls:
         fetch(url, path, sha256=None)
         assert path.read_bytes() == CONTENT
 
-    def test_an_interrupted_call_is_gone_on_with(self, server, path, monkeypatch):
+    @staticmethod
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    def test_an_interrupted_call_says_what_is_kept_and_is_gone_on_with(self, server, path, monkeypatch, log):
         url = server.serve("/a", Answer(CONTENT, cut_after=20_000), Answer(CONTENT))
-
-        def interrupt(_):
-            raise KeyboardInterrupt
-
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(module.time, "sleep", interrupt)
+            patch.setattr(module.time, "sleep", self.interrupt)
             fetch(url, path)
+        assert log[-1] == (
+            f"WARNING: a.pth: interrupted; 20.0 kB are kept in '{path}.part', and the next try goes on from there"
+        )
         fetch(url, path)
         assert path.read_bytes() == CONTENT
         assert server.ranges() == ["", "bytes=20000-"]
+
+    def test_an_interrupted_call_that_cannot_be_gone_on_with(self, server, path, monkeypatch, log):
+        url = server.serve("/a", Answer(CONTENT, cut_after=20_000, etag=""))
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(module.time, "sleep", self.interrupt)
+            fetch(url, path, sha256=None)
+        assert log[-1] == "WARNING: a.pth: interrupted; the 20.0 kB that came cannot be resumed and were removed"
+        assert names(path) == []
+
+
+class TestCheck:
+    """What has no published hash is looked into before it is taken."""
+
+    @staticmethod
+    def check(path: Path) -> str:
+        return "" if path.read_bytes() == CONTENT else f"it begins {path.read_bytes()[:2]!r}"
+
+    def test_a_file_that_fails_is_removed(self, server, path):
+        url = server.serve("/a", Answer(b"{}" + OTHER))
+        assert failure(url, path, sha256=None, size=None, check=self.check) == (
+            f"what came from {url} is corrupt or another file and was removed: it begins b'{{}}'"
+        )
+        assert names(path) == []
+
+    def test_a_file_that_was_there_stays(self, server, path):
+        path.parent.mkdir()
+        path.write_bytes(b"old")
+        failure(server.serve("/a", Answer(OTHER)), path, sha256=None, check=self.check)
+        assert path.read_bytes() == b"old"
+        assert names(path) == ["a.pth"]
+
+    def test_one_that_passes_is_taken(self, server, path):
+        fetch(server.serve("/a", Answer(CONTENT)), path, sha256=None, size=None, check=self.check)
+        assert path.read_bytes() == CONTENT
+
+    def test_the_end_of_an_answer_without_a_length_is_no_proof(self, server, path):
+        url = server.serve("/a", Answer(CONTENT, cut_after=20_000, announced=-1))
+        message = failure(url, path, sha256=None, size=None, check=self.check)
+        assert "is corrupt or another file and was removed" in message
+        assert names(path) == []
+
+    def test_bytes_of_an_earlier_call_are_not_blamed_on_the_server(self, server, path, log):
+        url = server.serve("/a", Answer(CONTENT, cut_after=20_000), Answer(status=404))
+        failure(url, path, sha256=None, check=self.check)
+        (path.parent / "a.pth.part").write_bytes(OTHER[:20_000])
+        server.serve("/a", Answer(CONTENT))
+        fetch(url, path, sha256=None, check=self.check)
+        assert path.read_bytes() == CONTENT
+        assert "fetching it once more from the start" in log[-2]
+
+    def test_a_hash_goes_first(self, server, path):
+        url = server.serve("/a", Answer(OTHER))
+        assert "its sha256 is" in failure(url, path, check=lambda _: pytest.fail("looked into"))
 
 
 class TestSeveral:
@@ -347,15 +402,17 @@ class TestSeveral:
 
 
 class TestBar:
-    def test_on_a_terminal_a_bar_and_no_line_at_the_start(self, server, path, log, monkeypatch):
+    def test_on_a_terminal_a_bar_between_the_lines(self, server, path, log, monkeypatch):
         screen = io.StringIO()
         screen.isatty = lambda: True
         monkeypatch.setattr("sys.stderr", screen)
-        fetch(server.serve("/a", Answer(CONTENT)), path, label="uniformer_small")
+        url = server.serve("/a", Answer(CONTENT))
+        fetch(url, path, label="uniformer_small")
         assert "uniformer_small" in screen.getvalue()
         assert "0%|" in screen.getvalue() and "/50.0k" in screen.getvalue()
         assert screen.getvalue().endswith("\r")  # and it leaves nothing on the screen
-        assert [line.split(":")[1] for line in log] == [" downloaded uniformer_small"]
+        assert log[0] == f"INFO: downloading uniformer_small from {url}"
+        assert log[1].startswith("INFO: downloaded uniformer_small: 50.0 kB, ") and len(log) == 2
 
     def test_elsewhere_none(self, server, path, capsys):
         fetch(server.serve("/a", Answer(CONTENT)), path)
@@ -370,69 +427,6 @@ class TestPlaces:
         assert cache_folder() == Path.home() / "weights"
         monkeypatch.delenv("UNIFORMER_CACHE")
         assert cache_folder() == Path.home() / ".cache" / "uniformer_video"
-
-    def test_addresses_of_one_name_do_not_meet(self, monkeypatch, tmp_path):
-        monkeypatch.setenv("UNIFORMER_CACHE", str(tmp_path))
-        one, other = cached_path("http://a/x/net.pth?v=1"), cached_path("http://a/y/net.pth?v=1")
-        assert one.parent == tmp_path / "urls"
-        assert one != other
-        assert one.suffix == ".pth" and one.name.startswith("net-")
-
-    @pytest.mark.parametrize(
-        "url", ["http://a", "http://a/", "http://a/..", "http://a/%2e%2e/ü b", "http://a/" + "x" * 500]
-    )
-    def test_any_address_gives_a_plain_name(self, monkeypatch, tmp_path, url):
-        monkeypatch.setenv("UNIFORMER_CACHE", str(tmp_path))
-        path = cached_path(url)
-        assert path.parent == tmp_path / "urls"
-        assert len(path.name.encode()) < 255
-
-
-class TestHandler:
-    @pytest.fixture(autouse=True)
-    def _cache(self, monkeypatch, tmp_path):
-        monkeypatch.setenv("UNIFORMER_CACHE", str(tmp_path))
-
-    def test_paths_open_a_web_address_once(self, server):
-        url = server.serve("/a.txt", Answer("größe\n".encode()))
-        for _ in range(2):
-            with PATHS.open(url, "r", encoding="utf-8") as file:
-                assert file.read() == "größe\n"
-        assert len(server.asked) == 1
-        with PATHS.open(url, "rb") as file:
-            assert file.read() == "größe\n".encode()
-
-    def test_local_path(self, server):
-        url = server.serve("/a.pth", Answer(CONTENT), Answer(OTHER))
-        local = PATHS.get_local_path(url)
-        assert local == str(cached_path(url))
-        assert Path(local).read_bytes() == CONTENT
-        assert Path(PATHS.get_local_path(url)).read_bytes() == CONTENT
-        assert Path(PATHS.get_local_path(url, force=True)).read_bytes() == OTHER
-
-    def test_an_error_says_what_to_do(self, server):
-        with pytest.raises(WeightError, match=r"404 Not Found; .*; put the file on this machine and give its path$"):
-            PATHS.open(server.url + "/none")
-
-    def test_writing_is_refused(self, server):
-        with pytest.raises(UserError, match=r"can be read, not written \(mode 'w'\)$"):
-            PATHS.open(server.url + "/a", "w")
-
-    def test_a_users_own_handler_for_one_host_goes_first(self, server):
-        class Own(WebHandler):
-            def _get_supported_prefixes(self):
-                return ["http://own.example.org/"]
-
-            def _get_local_path(self, path, force=False, **kwargs):
-                return "own"
-
-        url = server.serve("/a", Answer(CONTENT))
-        try:
-            PATHS.register_handler(Own())
-            assert PATHS.get_local_path("http://own.example.org/a") == "own"
-            assert PATHS.get_local_path(url) == str(cached_path(url))
-        finally:
-            PATHS._path_handlers.pop("http://own.example.org/", None)
 
 
 @pytest.mark.parametrize(

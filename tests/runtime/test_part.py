@@ -15,7 +15,7 @@ import pytest
 
 from tests.http_server import wait_until
 from uniformer_video.runtime import part as part_module
-from uniformer_video.runtime.part import claimed_part
+from uniformer_video.runtime.part import claimed_part, read_note
 from uniformer_video.runtime.transfer import Origin
 
 
@@ -47,6 +47,19 @@ class TestOneProcess:
             part.finish(path)
         assert names(tmp_path) == ["a.pth"]
         assert path.read_bytes() == b"weights"
+
+    def test_its_note_may_be_kept(self, tmp_path):
+        path, note = tmp_path / "a.pth", tmp_path / "a.pth.json"
+        with claimed_part(path, 1) as part:
+            part.note(Origin("http://u", '"v"'))
+            part.file.write(b"weights")
+            part.finish(path, note)
+        assert names(tmp_path) == ["a.pth", "a.pth.json"]
+        assert read_note(note) == Origin("http://u", '"v"')
+        with claimed_part(path, 1) as part:
+            part.finish(path, note)  # one of nobody knows what keeps the note there is
+        assert read_note(note) == Origin("http://u", '"v"')
+        assert read_note(tmp_path / "none.json") is None
 
     def test_a_later_call_goes_on(self, tmp_path):
         path = tmp_path / "a.pth"

@@ -51,6 +51,31 @@ class TestAnswers:
             body_of(url)
         assert len(server.asked) < 20
 
+    def test_where_a_redirect_leads_is_named(self, server, monkeypatch):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        url = server.serve("/here", Answer(status=302, location=f"http://localhost:{port}/there"))
+        with pytest.raises(Unreachable) as caught:
+            request(url, {}, QUICK)
+        wanted = "localhost, to which 127.0.0.1 redirects, cannot be reached (Connection refused)"
+        assert str(caught.value) == wanted
+        there = server.url.replace("127.0.0.1", "localhost") + "/none"
+        server.serve("/here", Answer(status=302, location=there))
+        with pytest.raises(Refused, match=r"^localhost, to which 127\.0\.0\.1 redirects, answers 404 Not Found$"):
+            request(url, {}, QUICK)
+
+    def test_unchanged_is_an_answer_to_a_condition_alone(self, server):
+        url = server.serve("/a", Answer(b"0123", etag='"v1"', modified="Mon, 01 Jan 2024 00:00:00 GMT"))
+        for headers in ({"If-None-Match": '"v1"'}, {"If-Modified-Since": "Mon, 01 Jan 2024 00:00:00 GMT"}):
+            with request(url, headers, STANDARD) as response:
+                assert response.status == 304
+        with request(url, {"If-None-Match": '"v0"'}, STANDARD) as response:
+            assert (response.status, response.read()) == (200, b"0123")
+        server.serve("/a", Answer(status=304))
+        with pytest.raises(Refused, match="^the server answers 304"):
+            body_of(url)
+
     @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
     def test_an_answer_that_stays(self, server, status):
         url = server.serve("/a", Answer(b"page", status=status))
@@ -169,6 +194,47 @@ class TestProxies:
             monkeypatch.delenv(name, raising=False)
         server.serve("http://weights.example.org/a.pth", Answer(b"by proxy"))
         assert body_of("http://weights.example.org/a.pth") == b"by proxy"
+
+    @pytest.fixture
+    def closed(self, monkeypatch) -> str:
+        """Return host:port of a proxy that nobody listens at, set for all addresses."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            place = f"127.0.0.1:{probe.getsockname()[1]}"
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://user:secret@{place}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        return place
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_a_proxy_that_cannot_be_reached_is_named(self, closed, scheme):
+        with pytest.raises(Unreachable) as caught:
+            request(f"{scheme}://weights.example.org/a.pth", {}, QUICK)
+        wanted = f"weights.example.org cannot be reached through the proxy {closed} (Connection refused)"
+        assert str(caught.value) == wanted
+
+    def test_a_proxy_that_says_no(self, server, monkeypatch):
+        monkeypatch.setenv("http_proxy", server.url)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        server.serve("http://weights.example.org/a.pth", Answer(status=403))
+        place = server.url.removeprefix("http://")
+        with pytest.raises(Refused, match=f"^the server or the proxy {place} answers 403 Forbidden$"):
+            request("http://weights.example.org/a.pth", {}, QUICK)
+
+    def test_a_redirect_to_this_machine_needs_no_proxy_either(self, server, closed):
+        url = server.serve("/here", Answer(status=302, location=server.serve("/there", Answer(b"x"))))
+        assert body_of(url) == b"x"
+
+    def test_a_redirect_elsewhere_goes_through_the_proxy(self, server, closed):
+        url = server.serve("/here", Answer(status=302, location="http://cdn.example.org/a"))
+        with pytest.raises(Unreachable) as caught:
+            request(url, {}, QUICK)
+        assert str(caught.value) == (
+            "cdn.example.org, to which 127.0.0.1 redirects, cannot be reached through the proxy "
+            f"{closed} (Connection refused)"
+        )
 
 
 def test_what_an_exception_says():

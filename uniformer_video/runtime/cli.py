@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from uniformer_video.runtime.errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_NO_READER = 141
+"""What a shell shows for a program that SIGPIPE ended."""
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -39,7 +43,22 @@ def print_error(error: UserError) -> None:
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Return the exit code of ``command()``: its own, 2 after a ``UserError``, 130 after Ctrl-C."""
+    """Return the exit code of ``command()``: its own, 2 after a ``UserError``, 130 after Ctrl-C.
+
+    Where the reader of what it prints has gone (``| head``), 141, and nothing more is printed.
+    """
+    try:
+        code = _ended(command)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # It may be another pipe, to a worker process: a defect of ours.
+        if not (_silence_without_reader(sys.stdout) | _silence_without_reader(sys.stderr)):
+            raise
+        return EXIT_NO_READER
+
+
+def _ended(command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
@@ -48,3 +67,21 @@ def run_command(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         return EXIT_INTERRUPTED
+
+
+def _silence_without_reader(stream: TextIO) -> bool:
+    """Lead a stream whose reader has gone to nowhere, so that the interpreter's last flush does not complain."""
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError):  # a stream of a test, or one that is closed
+        return False
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if gone:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+    return gone

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import urlsplit
 
-from iopath.common.file_io import PathHandler
 from tqdm import tqdm
 
 from uniformer_video.runtime import distributed
-from uniformer_video.runtime.errors import UserError, WeightError
+from uniformer_video.runtime.errors import WeightError
 from uniformer_video.runtime.logging import get_logger, on_terminal
 from uniformer_video.runtime.part import Part, claimed_part, part_path
 from uniformer_video.runtime.transfer import fetch
@@ -30,6 +26,7 @@ CACHE_VARIABLE = "UNIFORMER_CACHE"
 
 _WORTH = 1024 * 1024
 """So many new bytes make a try that broke off a good one."""
+_LONGEST_PAUSE_SECONDS = 60.0
 
 
 def cache_folder() -> Path:
@@ -68,11 +65,13 @@ def download(
     label: str = "",
     advice: str = "",
     limits: Limits | None = None,
+    check: Callable[[Path], str] | None = None,
+    note_to: Path | None = None,
 ) -> Path:
     """Fetch ``url`` into the file ``path``, which is whole and checked or as it was.
 
     Bytes gather in ``path`` + ".part"; a later call goes on from there where the server can and the file is still the
-    same one. On a terminal a bar shows the progress, elsewhere a line says that it begins; a line says that it ended.
+    same one. A line says that it begins, another that it ended; on a terminal a bar shows the progress between them.
     Of several processes that want one file, one fetches it and the others wait for it.
 
     Args:
@@ -83,6 +82,8 @@ def download(
         label: what the bar and the lines call the file; empty: its name.
         advice: end of every error message: what to do where the file cannot be had.
         limits: of time; None: the standard ones.
+        check: looks into the whole file, wherever it lies then, and returns what is wrong with it; empty: nothing.
+        note_to: file to keep the server's name for this version in, for :func:`read_note`; None: it is forgotten.
 
     Returns:
         ``path``.
@@ -92,7 +93,8 @@ def download(
     """
     path = Path(path)
     limits = limits or Limits()
-    job = _Job(url, path, sha256.lower() if sha256 else None, size, label or path.name, advice, limits)
+    sha256 = sha256.lower() if sha256 else None
+    job = _Job(url, path, sha256, size, label or path.name, advice, limits, check, note_to)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with claimed_part(path, limits.connect_seconds + 2 * limits.stall_seconds) as part:
@@ -124,21 +126,26 @@ class _Job:
     label: str
     advice: str
     limits: Limits
+    check: Callable[[Path], str] | None
+    note_to: Path | None
 
     def run(self, part: Part) -> None:
         """Fetch, check and rename."""
         resumed = part.length()
-        if not on_terminal():
-            rest = f", going on behind the {in_words(resumed)} there are" if resumed else ""
-            logger.info("downloading %s from %s%s", self.label, self.url, rest)
-        self._gather(part)
-        fault = self._fault(part)
-        if fault and resumed:
-            # The bytes of an earlier call may be of another version of the file.
-            logger.warning("%s: %s; fetching it once more from the start", self.label, fault)
-            part.file.truncate(0)
+        rest = f", going on behind the {in_words(resumed)} there are" if resumed else ""
+        logger.info("downloading %s from %s%s", self.label, self.url, rest)
+        try:
             self._gather(part)
             fault = self._fault(part)
+            if fault and resumed:
+                # The bytes of an earlier call may be of another version of the file.
+                logger.warning("%s: %s; fetching it once more from the start", self.label, fault)
+                part.file.truncate(0)
+                self._gather(part)
+                fault = self._fault(part)
+        except KeyboardInterrupt:
+            logger.warning("%s: interrupted; %s", self.label, self._fate(part))
+            raise
         if fault:
             part.remove()
             raise WeightError(
@@ -148,7 +155,7 @@ class _Job:
         checked = "sha256 as published"
         if not self.sha256:
             checked = f"no published sha256 to check against, its own is {sha256_of(part.path)}"
-        part.finish(self.path)
+        part.finish(self.path, self.note_to)
         logger.info("downloaded %s: %s, %s, in %s", self.label, in_words(count), checked, self.path)
 
     def _gather(self, part: Part) -> None:
@@ -176,17 +183,19 @@ class _Job:
                     if isinstance(error, Refused) or offline or tries >= self.limits.tries:
                         raise WeightError(self._failure(part, error, tries)) from None
                     logger.warning("%s: %s; try %d of %d", self.label, error, tries + 1, self.limits.tries)
-                    time.sleep(self.limits.pause_seconds * 2 ** (tries - 1))
+                    time.sleep(min(self.limits.pause_seconds * 2 ** min(tries - 1, 10), _LONGEST_PAUSE_SECONDS))
 
     def _failure(self, part: Part, error: Exception, tries: int) -> str:
+        times = f", {tries} tries" if tries > 1 else ""
+        return self._line(f"{self.url} cannot be downloaded: {error}{times}; {self._fate(part)}")
+
+    def _fate(self, part: Part) -> str:
+        """Keep what a later call can go on from, remove anything else, and return which it was."""
         origin, have = part.origin(), part.length()
         if have and part.kept and origin and origin.can_resume(self.url, self.sha256 is not None):
-            fate = f"{in_words(have)} are kept in {str(part.path)!r}, and the next try goes on from there"
-        else:
-            part.remove()
-            fate = f"the {in_words(have)} that came cannot be resumed and were removed" if have else "nothing was kept"
-        times = f", {tries} tries" if tries > 1 else ""
-        return self._line(f"{self.url} cannot be downloaded: {error}{times}; {fate}")
+            return f"{in_words(have)} are kept in {str(part.path)!r}, and the next try goes on from there"
+        part.remove()
+        return f"the {in_words(have)} that came cannot be resumed and were removed" if have else "nothing was kept"
 
     def _fault(self, part: Part) -> str:
         """Return what is wrong with a part that the server calls whole; empty: nothing."""
@@ -195,7 +204,7 @@ class _Job:
             return f"it has {count} bytes, the published file {self.size}"
         if self.sha256 and (actual := sha256_of(part.path)) != self.sha256:
             return f"its sha256 is {actual}, that of the published file {self.sha256}"
-        return ""
+        return self.check(part.path) if self.check else ""
 
     def _line(self, text: str) -> str:
         return f"{text}; {self.advice}" if self.advice else text
@@ -215,35 +224,3 @@ def _bar(label: str) -> Iterator[Callable[[int, int | None], None]]:
             bar.update(have - bar.n)
 
         yield report
-
-
-class WebHandler(PathHandler):
-    """Lets iopath open ``http://`` and ``https://`` addresses through :func:`download`, into the cache.
-
-    A file is fetched once; remove it from the cache to have it fetched again.
-    """
-
-    def _get_supported_prefixes(self) -> list[str]:
-        return ["http://", "https://"]
-
-    def _get_local_path(
-        self, path: str, force: bool = False, *, to: Path | None = None, limits: Limits | None = None, **options: Any
-    ) -> str:
-        """Return where the file lies, in the cache or at ``to``; ``options`` are more arguments of ``download``."""
-        local = to or cached_path(path)
-        if force or not local.exists():
-            advice = options.pop("advice", "put the file on this machine and give its path")
-            download(path, local, advice=advice, limits=limits, **options)
-        return str(local)
-
-    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
-        if set(mode) - set("rbt"):
-            raise UserError(f"{path} can be read, not written (mode {mode!r})")
-        return open(self._get_local_path(path), mode, buffering, **kwargs)
-
-
-def cached_path(url: str) -> Path:
-    """Return where the cache keeps what lies at ``url``: by its name and the hash of the whole address."""
-    name = re.sub(r"[^\w.-]+", "_", Path(urlsplit(url).path).name)[-100:] or "file"
-    stem, suffix = os.path.splitext(name)
-    return cache_folder() / "urls" / f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:12]}{suffix}"

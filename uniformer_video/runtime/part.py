@@ -50,25 +50,32 @@ class Part:
 
     def origin(self) -> Origin | None:
         """Return what the bytes are of; None where no note says it."""
-        try:
-            return Origin(**json.loads(self.notes.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
+        return read_note(self.notes)
 
     def note(self, origin: Origin) -> None:
         """Write down what the bytes are of. Half a note, of a killed process, is no JSON and counts as none."""
         self.notes.write_text(json.dumps(asdict(origin)), encoding="utf-8")
 
-    def finish(self, path: Path) -> None:
-        """Rename the file to ``path``, once its bytes are on the disk."""
+    def finish(self, path: Path, note_to: Path | None = None) -> None:
+        """Rename the file to ``path``, once its bytes are on the disk, and its note to ``note_to``, where given."""
         os.fsync(self.file.fileno())
         os.replace(self.path, path)
+        if note_to is not None and self.notes.exists():
+            os.replace(self.notes, note_to)
         self.notes.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the file and its note."""
         self.path.unlink(missing_ok=True)
         self.notes.unlink(missing_ok=True)
+
+
+def read_note(path: Path) -> Origin | None:
+    """Return the origin that a note tells; None where there is none, or half of one."""
+    try:
+        return Origin(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def part_path(path: Path) -> Path:

@@ -11,8 +11,8 @@ from typing import IO
 
 from iopath.common.file_io import PathManager
 
-from uniformer_video.runtime.download import WebHandler
 from uniformer_video.runtime.errors import UserError
+from uniformer_video.runtime.web_cache import WebHandler
 
 PATHS = PathManager()
 """Opens configurations, weight files and checkpoints; web addresses by way of the cache. More handlers (S3, ...) can be
