@@ -36,6 +36,9 @@ Exit codes: 0 done; 1 a file is not what it should be; 2 a mistake in the input,
 line explains.
 """
 
+LONGEST_STALL = 86400
+"""A day, in seconds: what is asked for beyond it (inf, 1e10) no socket can wait."""
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the parsed command line."""
@@ -55,6 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     command("list", "all published weights, and where they lie here", as_json=True)
     download = command("download", "fetch weights that are not here", web=True)
     download.add_argument("names", nargs="+", metavar="NAME", help="names that `list` shows, or addresses")
+    download.add_argument("--force", action="store_true", help="fetch into the cache also what is here")
     verify = command("verify", "compare files with what was published")
     verify.add_argument("names", nargs="*", metavar="NAME", help="names or files (default: all that are here)")
     inspect = command("inspect", "say what a weight file is", web=True, as_json=True)
@@ -77,8 +81,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if getattr(args, "tries", 1) < 1 or getattr(args, "stall", 1.0) <= 0:
-        parser.error("--tries is a whole number >= 1, --stall a number of seconds > 0")
+    if getattr(args, "tries", 1) < 1 or not 0 < getattr(args, "stall", 1.0) <= LONGEST_STALL:
+        parser.error(f"--tries is a whole number >= 1, --stall a number of seconds > 0 and <= {LONGEST_STALL}")
     return args
 
 
@@ -116,7 +120,7 @@ def download_weights(args: argparse.Namespace) -> int:
     """Fetch each name that is not here; those that can be had are, also where another one fails."""
 
     def fetch(name: str) -> int:
-        print(f"{name}: {_resolve(name, args).path}", flush=True)
+        print(f"{name}: {_resolve(name, args, force=args.force).path}", flush=True)
         return 0
 
     return _worst(fetch, args.names)
@@ -143,12 +147,11 @@ def inspect_weights(args: argparse.Namespace) -> int:
     import simplejson
 
     from uniformer_video.models.inspect import inspect_content
-    from uniformer_video.models.weight_files import described, named_tensors, read_content
+    from uniformer_video.models.weight_files import described, read_content
 
     found = _resolve(args.file, args)
-    content = read_content(found.path)
-    inspection = inspect_content(content, described(found.path))
-    load = _load(args, found.path, named_tensors(content, described(found.path))) if args.cfg else None
+    inspection = inspect_content(read_content(found.path), described(found.path))
+    load = _load(args, found) if args.cfg else None
     if args.json:
         facts = {"path": found.path, **inspection.as_dict(), **({"load": load} if load else {})}
         print(simplejson.dumps(facts, indent=2))
@@ -157,22 +160,23 @@ def inspect_weights(args: argparse.Namespace) -> int:
     return 1 if load and "error" in load else 0
 
 
-def _load(args: argparse.Namespace, path: str, state: dict) -> dict:
-    """Return what ``load_weights`` gives the network of --cfg, by name, or its error."""
+def _load(args: argparse.Namespace, found: Resolved) -> dict:
+    """Return what training with --cfg would take from a file, by name, or why it would stop."""
     from dataclasses import asdict
 
     from uniformer_video.config import load_config
+    from uniformer_video.engine.start import try_start_weights
     from uniformer_video.models.build import build_model
-    from uniformer_video.models.weights import load_weights
-    from uniformer_video.runtime.errors import WeightError
 
     cfg = load_config(args.cfg, args.opts)
+    place = "TRAIN.CHECKPOINT_FILE_PATH" if cfg.TRAIN.CHECKPOINT_FILE_PATH else "UNIFORMER.PRETRAIN_NAME"
+    load = {"cfg": args.cfg, "as": place}
     model = build_model(cfg)
     try:
-        report = load_weights(model, state, inflate=cfg.TRAIN.CHECKPOINT_INFLATE, allow_new_head=True, origin=path)
-    except WeightError as error:
-        return {"cfg": args.cfg, "error": str(error)}
-    return {"cfg": args.cfg, "summary": report.summary(), **asdict(report)}
+        report = try_start_weights(cfg, model, found)
+    except UserError as error:
+        return {**load, "error": str(error)}
+    return {**load, "summary": report.summary(), **asdict(report)}
 
 
 def _print_inspection(path: str, inspection: Inspection, load: dict | None) -> None:
@@ -184,14 +188,22 @@ def _print_inspection(path: str, inspection: Inspection, load: dict | None) -> N
         print(line)
     if load is None:
         return
-    print(f"{'into':<11} {load['cfg']}")
+    print(f"{'into':<11} {load['cfg']}, as {load['as']}")
     if "error" in load:
         print(f"{'':<11} would not load: {load['error']}")
         return
+    only_second = all(name.startswith("aux_head.") for name in load["left_out_head"])
+    remarks = {
+        "inflated": f"by {load['inflation']}",
+        "started": "at the network's own values" if load["start_value"] is None else f"at {load['start_value']:.6g}",
+        "left_out_head": "the network has no second head" if only_second else "the head starts anew",
+        "new_head": "it starts anew",
+    }
     for key in ("loaded", "inflated", "adapted", "started", "left_out_head", "new_head"):
         names = load[key]
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        print(f"{'':<11} {key.replace('_', ' ')}: {len(names)}{f' ({shown})' if names else ''}")
+        remark = f"; {remarks[key]}" if key in remarks else ""
+        print(f"{'':<11} {key.replace('_', ' ')}: {len(names)}{f' ({shown}){remark}' if names else ''}")
 
 
 def export_weights(args: argparse.Namespace) -> int:
@@ -208,11 +220,11 @@ def export_weights(args: argparse.Namespace) -> int:
     return 0
 
 
-def _resolve(name: str, args: argparse.Namespace) -> Resolved:
+def _resolve(name: str, args: argparse.Namespace, *, force: bool = False) -> Resolved:
     from uniformer_video.models.zoo import resolve
     from uniformer_video.runtime.web import Limits
 
-    return resolve(name, args.folder, limits=Limits(stall_seconds=args.stall, tries=args.tries))
+    return resolve(name, args.folder, limits=Limits(stall_seconds=args.stall, tries=args.tries), force=force)
 
 
 def _worst(work: Callable[[str], int], names: list[str]) -> int:

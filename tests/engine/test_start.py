@@ -14,8 +14,8 @@ from uniformer_video.datasets.class_names import infer_class_names
 from uniformer_video.datasets.label_sets import label_set
 from uniformer_video.engine.checkpoint import best_path, checkpoint_path
 from uniformer_video.engine.setup import new_model
-from uniformer_video.engine.start import load_start_weights, load_test_weights, own_checkpoint
-from uniformer_video.models.zoo import ZOO
+from uniformer_video.engine.start import load_start_weights, load_test_weights, own_checkpoint, try_start_weights
+from uniformer_video.models.zoo import ZOO, Resolved
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.download import sha256_of
 from uniformer_video.runtime.errors import UserError, WeightError
@@ -341,3 +341,52 @@ def test_class_folders_with_other_labels_are_refused(cfg, tmp_path):
         )
         # Names, where there are any, say more than folders.
         load(config, new_model(config, CPU), ["hop", "leap", "skip"], {0: "hop", 1: "leap", 2: "skip"})
+
+
+# ------------------------------------------------------------------------------------------------------------- a trial
+
+
+class TestTrial:
+    """``try_start_weights`` says of a file what training would do with it."""
+
+    def flat(self, path, cfg) -> str:
+        """Save 2D weights, as an image network has them."""
+        state = new_model(cfg, CPU).state_dict()
+        torch.save({n: v[:, :, 0] if v.ndim == 5 and v.shape[3:] != (1, 1) else v for n, v in state.items()}, path)
+        return str(path)
+
+    def test_2d_weights_are_inflated_as_in_the_place_they_would_take(self, cfg, tmp_path):
+        found = Resolved(self.flat(tmp_path / "image.pth", cfg()), None)
+        assert try_start_weights(cfg(), new_model(cfg(), CPU), found).inflation == "average"
+        center = cfg("TRAIN.CHECKPOINT_INFLATE", "center")
+        assert try_start_weights(center, new_model(center, CPU), found).inflation == "center"
+        other = cfg("TRAIN.CHECKPOINT_FILE_PATH", "another.pth")
+        with pytest.raises(WeightError, match="TRAIN.CHECKPOINT_INFLATE"):
+            try_start_weights(other, new_model(other, CPU), found)
+
+    def test_published_weights_for_heads_of_another_width_are_refused(self, cfg, tmp_path):
+        path = save(tmp_path / "w.pth", new_model(cfg(), CPU), 1)
+        with pytest.raises(WeightError, match="attention heads of 64 channels, but UNIFORMER.HEAD_DIM is 16"):
+            try_start_weights(cfg(), new_model(cfg(), CPU), Resolved(path, ZOO["uniformer_small_in1k"]))
+
+    def test_settings_in_the_file_are_compared(self, cfg, tmp_path):
+        other = cfg("UNIFORMER.HEAD_DIM", 8)
+        found = Resolved(save_whole(tmp_path / "w.pyth", cfg()), None)
+        with pytest.raises(WeightError, match=r"UNIFORMER.HEAD_DIM: 16 -> 8"):
+            try_start_weights(other, new_model(other, CPU), found)
+
+    def test_classes_are_compared_where_they_are_told(self, cfg, tmp_path, log):
+        found = Resolved(save_named(tmp_path / "w.pyth", new_model(cfg(), CPU), ("blue", "red", "violet")), None)
+        report = try_start_weights(cfg(), new_model(cfg(), CPU), found)  # the toy set has classes.json
+        assert report.left_out_head == ["head.weight", "head.bias"]
+        assert "the head starts anew, 2 of the data's 3 classes are among the weights' 3" in log[-1]
+        nowhere = cfg("DATA.PATH_TO_DATA_DIR", tmp_path)
+        model = new_model(nowhere, CPU)
+        log.clear()
+        assert try_start_weights(nowhere, model, found).left_out_head == []
+        assert log == []
+
+    def test_names_that_are_not_those_of_the_head(self, cfg, tmp_path):
+        found = Resolved(save_named(tmp_path / "w.pyth", new_model(cfg(), CPU), ("blue", "red")), None)
+        with pytest.raises(WeightError, match="2 class names for a head of 3 classes"):
+            try_start_weights(cfg(), new_model(cfg(), CPU), found)

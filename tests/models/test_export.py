@@ -8,10 +8,12 @@ import sys
 
 import pytest
 import torch
+import yaml
 
 from tests.models.published import error_of, filled_state, saved, state_keys, tiny
-from uniformer_video.models.export import export_file, published_form, write_weights
-from uniformer_video.models.inspect import class_names_in, inspect_file
+from uniformer_video.config import KEYS, differences, dump, get_value, load_config
+from uniformer_video.models.export import PRIVATE, export_file, published_form, without_places, write_weights
+from uniformer_video.models.inspect import class_names_in, configuration_in, inspect_file
 from uniformer_video.models.published import build_published
 from uniformer_video.models.weights import load_weights, read_content, read_weights
 from uniformer_video.runtime.errors import UserError, WeightError
@@ -169,7 +171,72 @@ class TestExport:
         assert read_weights(source)["head.bias"].dtype == torch.float16
 
 
+class TestPlaces:
+    """The configuration goes along, the places on the machine of the training do not."""
+
+    SETTINGS = (
+        *("OUTPUT_DIR", "/data/me/runs", "DATA.PATH_TO_DATA_DIR", "/data/me/lists", "DATA.PATH_PREFIX", "/data/videos"),
+        *("TRAIN.CHECKPOINT_FILE_PATH", "/data/me/a.pth", "TEST.CHECKPOINT_FILE_PATH", "/data/me/b.pth"),
+        *("UNIFORMER.WEIGHTS_DIR", "/data/weights", "TENSORBOARD.LOG_DIR", "/data/me/events"),
+        *("DATA.PATH_LABEL_SEPARATOR", ",", "SOLVER.BASE_LR", "3.3e-5", "UNIFORMER.HEAD_DIM", "8"),
+    )
+
+    def test_of_a_checkpoint(self, state, tmp_path):
+        cfg = load_config(None, [*self.SETTINGS, "UNIFORMER.PRETRAIN_NAME", "/data/me/c.pth"])
+        source = saved({"model_state": state, "cfg": dump(cfg)}, tmp_path / "a.pyth")
+        for suffix in FORMATS:
+            export_file(source, tmp_path / f"out{suffix}")
+            text = configuration_in(read_content(tmp_path / f"out{suffix}"))
+            assert "/data" not in text
+            left, before = yaml.safe_load(text), yaml.safe_load(dump(cfg))
+            for key in PRIVATE:
+                *sections, last = key.split(".")
+                one, other = (tree[sections[0]] if sections else tree for tree in (left, before))
+                assert one.pop(last) == "" and other.pop(last).startswith("/data")
+            assert left == before
+            assert differences(cfg, text) == [f"{key}:  -> {get_value(cfg, key)}" for key in KEYS if key in PRIVATE]
+
+    @pytest.mark.parametrize(
+        ("name", "kept"),
+        [
+            ("uniformer_small_in1k", True),
+            ("uniformer_small_in1k.pth", True),
+            ("https://host/a.pth", True),
+            ("", True),
+            ("weights/uniformer_small_in1k.pth", False),
+            ("mine.pth", False),
+            ("~/mine.pth", False),
+        ],
+    )
+    def test_weights_to_start_from(self, name, kept):
+        text = yaml.safe_dump({"UNIFORMER": {"PRETRAIN_NAME": name}})
+        assert yaml.safe_load(without_places(text))["UNIFORMER"]["PRETRAIN_NAME"] == (name if kept else "")
+
+    @pytest.mark.parametrize("text", ["", "[", "/data/me", "- /data/me", "1"])
+    def test_what_is_no_configuration_stays_behind(self, text):
+        assert without_places(text) == ""
+
+    def test_sections_of_another_kind(self):
+        tree = {"DATA": ["a"], "TRAIN": None, "TEST": {"X": 1}, "OUTPUT_DIR": ["/data/me"]}
+        assert yaml.safe_load(without_places(yaml.safe_dump(tree))) == {**tree, "OUTPUT_DIR": ""}
+
+    def test_a_network_with_other_settings_is_not_called_published(self, tmp_path):
+        state = filled_state("video_xxs")
+        for head, known in ((28, "video_xxs"), (14, None)):
+            write_weights(state, tmp_path / "a.pyth", config_yaml=f"UNIFORMER: {{HEAD_DIM: {head}}}")
+            assert torch.load(tmp_path / "a.pyth", weights_only=True).get("network") == known
+
+
 class TestMistakes:
+    @pytest.mark.parametrize("suffix", FORMATS)
+    @pytest.mark.parametrize("half", [False, True])
+    def test_a_sparse_tensor(self, state, tmp_path, suffix, half):
+        content = {**state, "head.weight": state["head.weight"].to_sparse()}
+        assert error_of(export_file, saved(content, tmp_path / "a"), tmp_path / f"b{suffix}", half=half) == (
+            "head.weight is a sparse tensor (torch.sparse_coo), which no network here has; save it with to_dense()"
+        )
+        assert os.listdir(tmp_path) == ["a"]
+
     @pytest.mark.parametrize("name", ["a", "a.pt", "a.onnx", "a.PTH"])
     def test_another_ending(self, state, tmp_path, name):
         with pytest.raises(UserError) as caught:

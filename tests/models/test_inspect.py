@@ -6,8 +6,12 @@ import json
 
 import pytest
 import torch
+import yaml
 
 from tests.models.published import saved, state_keys, tiny
+from uniformer_video.engine.checkpoint import Checkpoint, save_checkpoint
+from uniformer_video.models import inspect
+from uniformer_video.models.export import write_weights
 from uniformer_video.models.inspect import class_names_in, inspect_content, inspect_file, inspect_weights
 from uniformer_video.runtime.errors import WeightError
 
@@ -138,11 +142,34 @@ class TestContent:
             "model_state": tiny().state_dict(),
             "optimizer_state": {},
             "cfg": "",
+            "history": [],
             "class_names": names,
+            "best": None,
         }
         found = inspect_content(content)
         assert (found.checkpoint, found.epoch, found.class_names) == (True, 3, ("a", "b", "c", "d", "e"))
-        assert found.besides == ("epoch (int)", "optimizer_state (dict)", "cfg (str)", "class_names (list)")
+        assert found.besides == (
+            *("epoch (int)", "optimizer_state (dict)", "cfg (str)", "history (list)", "class_names (list)"),
+        )
+
+    def test_a_real_checkpoint_of_this_toolkit(self, tmp_path):
+        state = tiny().state_dict()
+        save_checkpoint(Checkpoint(epoch=2, model_state=state, optimizer_state={}, cfg=""), tmp_path / "a.pyth")
+        found = inspect_file(tmp_path / "a.pyth")
+        assert (found.checkpoint, found.epoch) == (True, 2)
+        assert not any("NoneType" in text for text in found.besides)
+
+    def test_a_checkpoint_of_another_toolkit_on_these_conventions(self):
+        content = {"epoch": 3, "model_state": tiny().state_dict(), "optimizer_state": {}, "cfg": "MODEL: {}\n"}
+        assert not inspect_content({**content, "scaler_state": {}}).checkpoint
+
+    def test_what_reading_a_safetensors_file_adds_is_not_said_of_it(self, tmp_path):
+        write_weights(tiny().state_dict(), tmp_path / "a.safetensors", class_names=list("abcde"), config_yaml="x: 1")
+        found = inspect_file(tmp_path / "a.safetensors")
+        assert (found.wrappers, found.besides) == ((), ("cfg (str)", "class_names (str)"))
+        assert found.class_names == tuple("abcde")
+        other = {"state_dict": tiny().state_dict(), "metadata": {"step": 7}}
+        assert inspect_content(other).wrappers == ("state_dict",)
 
     def test_an_epoch_that_is_no_number(self):
         assert inspect_content({"model": tiny().state_dict(), "epoch": "last"}).epoch is None
@@ -150,6 +177,53 @@ class TestContent:
     def test_no_tensors(self):
         with pytest.raises(WeightError, match="^the file holds no tensors"):
             inspect_content({"a": 1}, "the file")
+
+
+def with_settings(name: str, **section: object) -> inspect.Inspection:
+    """Return what a file is that has the tensors of a published network, and these settings."""
+    return inspect_weights(state_of(name), yaml.safe_dump({"UNIFORMER": section}))
+
+
+class TestHiddenSettings:
+    def test_published_ones_change_nothing(self):
+        found = with_settings("video_small", HEAD_DIM=64, QKV_SCALE=None, PRUNE_RATIO=None)
+        assert found.networks == ("video_small",)
+        assert found.settings == inspect_weights(state_of("video_small")).settings
+
+    def test_another_head_is_another_network(self):
+        found = with_settings("video_small", HEAD_DIM=32)
+        assert found.networks == ()
+        assert found.network == "a variant of video_small (UNIFORMER.HEAD_DIM 32, published 64)"
+        assert found.settings["UNIFORMER.HEAD_DIM"] == 32
+
+    @pytest.mark.parametrize(("head", "name"), [(32, PLUS[0]), (64, PLUS[1])])
+    def test_what_tells_two_networks_apart(self, head, name):
+        found = with_settings(PLUS[0], HEAD_DIM=head)
+        assert (found.networks, found.settings["UNIFORMER.HEAD_DIM"]) == ((name,), head)
+
+    def test_one_that_neither_has(self):
+        found = with_settings(PLUS[0], HEAD_DIM=16)
+        assert found.network == f"a variant of {PLUS[0]} (UNIFORMER.HEAD_DIM 16, published 32)"
+
+    def test_merging(self):
+        shares = [[], [], [1, 0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 0.5]]
+        found = with_settings("video_xxs", HEAD_DIM=28, PRUNE_RATIO=shares)
+        assert found.variant_of == "video_xxs"
+        assert found.differences[0].startswith("UNIFORMER.PRUNE_RATIO [[], [], [1, 0.25, ")
+        assert found.settings["UNIFORMER.PRUNE_RATIO"] == shares
+
+    def test_of_a_variant_and_of_no_published_size(self):
+        text = "UNIFORMER: {HEAD_DIM: 8}"
+        found = inspect_weights(state_of("video_small", norm__bias=None), text)
+        assert found.differences == ("1 missing: norm.bias", "UNIFORMER.HEAD_DIM 8, published 64")
+        found = inspect_weights(tiny().state_dict(), text)
+        assert found.settings["UNIFORMER.HEAD_DIM"] == 8
+
+    def test_from_the_file_itself(self, tmp_path):
+        text = "UNIFORMER: {HEAD_DIM: 8}\n"
+        for suffix in (".pyth", ".safetensors"):
+            write_weights(tiny().state_dict(), tmp_path / f"a{suffix}", config_yaml=text)
+            assert inspect_file(tmp_path / f"a{suffix}").settings["UNIFORMER.HEAD_DIM"] == 8
 
 
 class TestClassNames:
@@ -182,6 +256,7 @@ class TestWords:
             "model_state": tiny().state_dict(),
             "optimizer_state": {},
             "cfg": "",
+            "history": [],
             "class_names": ["red", "green", "blue", "black", "white"],
         }
         lines = dict(line.split(None, 1) for line in inspect_content(content).lines()[:3])
@@ -192,7 +267,12 @@ class TestWords:
         assert "settings    MODEL.MODEL_NAME Uniformer, MODEL.NUM_CLASSES 5, " in text
         assert "wrapped in  model_state" in text
         assert "checkpoint  of this toolkit, after epoch 3; a run can go on from it" in text
-        assert "holds also  epoch (int), optimizer_state (dict), cfg (str), class_names (list)" in text
+        besides = "epoch (int), optimizer_state (dict), cfg (str), history (list), class_names (list)"
+        assert f"holds also  {besides}" in text
+
+    def test_names_that_are_not_as_many_as_the_classes(self):
+        content = {"model": tiny().state_dict(), "class_names": ["red", "green"]}
+        assert "classes     5, but the file names 2 classes: red, green" in inspect_content(content).lines()
 
     def test_lines_of_little(self):
         state = {"a": torch.zeros(2)}

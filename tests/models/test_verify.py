@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import torch
 
 from tests.models.published import saved
 from uniformer_video.models import inspect
+from uniformer_video.models.export import write_weights
 from uniformer_video.models.published import Network
 from uniformer_video.models.verify import Verdict, verify
 from uniformer_video.models.zoo import ZOO
-from uniformer_video.runtime.errors import UserError
+from uniformer_video.runtime.errors import UserError, WeightError
 
 NAME, OTHER_NAME, UNCHECKED = "uniformer_small_in1k", "uniformer_base_in1k", "uniformer_xxs16_160_k400"
 CONTENT = b"weights"
@@ -92,6 +94,23 @@ class TestByTensors:
         text = f"it is tiny with 400 classes; no published sha256 to compare its own with, {sha256}"
         assert verify(UNCHECKED, str(folder)) == Verdict(path, True, text)
 
+    @pytest.mark.parametrize("suffix", [".safetensors", ".pyth"])
+    def test_a_converted_file_is_compared_as_far_as_can_be(self, folder, tiny_network, monkeypatch, suffix):
+        monkeypatch.setitem(ZOO, UNCHECKED, replace(ZOO[UNCHECKED], sha256="0" * 64, bytes=7))
+        path = folder / (UNCHECKED + suffix)
+        write_weights(tiny_network, path)
+        assert verify(UNCHECKED, str(folder)) == Verdict(
+            *(path, True),
+            "it is tiny with 400 classes; names and shapes agree, but the values of a converted file cannot be "
+            f"compared with the published {UNCHECKED}.pth",
+        )
+
+    def test_a_file_that_another_installation_could_read_is_not_called_good(self, folder, tiny_network, monkeypatch):
+        write_weights(tiny_network, folder / f"{UNCHECKED}.safetensors")
+        monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+        with pytest.raises(WeightError, match=r'pip install "uniformer_video\[safetensors\]"$'):
+            verify(UNCHECKED, str(folder))
+
     def test_other_classes(self, folder, tiny_network):
         tiny_network |= {"head.weight": torch.zeros(600, 8), "head.bias": torch.zeros(600)}
         saved(tiny_network, folder / f"{UNCHECKED}.pth")
@@ -109,7 +128,7 @@ class TestByTensors:
         path = put(folder, f"{UNCHECKED}.pth", b"<!DOCTYPE html>")
         verdict = verify(UNCHECKED, str(folder))
         assert (verdict.path, verdict.good) == (path, False)
-        assert "is text, not a PyTorch file" in verdict.text
+        assert verdict.text.startswith(f"it is not the published {UNCHECKED}: it is text, not a PyTorch file")
 
 
 class TestNothing:

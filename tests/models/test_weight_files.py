@@ -249,11 +249,11 @@ def test_a_training_programs_arguments_may_lie_beside_the_tensors(tmp_path, zipp
 
 
 def test_what_may_be_built_is_allowed_for_the_load_alone(tmp_path):
-    before = torch.serialization.get_safe_globals()
+    before = set(torch.serialization.get_safe_globals())  # a list in no order
     path = saved({"model": {"a": torch.ones(2)}, "args": ARGUMENTS}, tmp_path / "a.pyth")
     read_weights(path)
     error_of(read_weights, saved(nn.Linear(2, 2), tmp_path / "b.pyth"))
-    assert torch.serialization.get_safe_globals() == before
+    assert set(torch.serialization.get_safe_globals()) == before
     with pytest.raises(pickle.UnpicklingError, match="argparse.Namespace was not an allowed global"):
         torch.load(path, weights_only=True)
     with torch.serialization.safe_globals([argparse.Namespace]):
@@ -445,6 +445,34 @@ def test_any_header_of_safetensors_is_one_line(tmp_path_factory, rest, length):
     path = tmp_path_factory.getbasetemp() / "any.safetensors"
     path.write_bytes(struct.pack("<Q", length) + b"{" + rest)
     assert str(path) in error_of(read_weights, path)
+
+
+@pytest.mark.parametrize("place", ["a.pth", "urls/a.pth"])
+def test_a_damaged_file_in_the_cache_is_named_as_the_one_to_remove(tmp_path, monkeypatch, place):
+    monkeypatch.setenv("UNIFORMER_CACHE", str(tmp_path / "cache"))
+    inside, outside = tmp_path / "cache" / place, tmp_path / "a.pth"
+    saved({"a": torch.zeros(1000)}, outside)
+    whole = outside.read_bytes()
+    inside.parent.mkdir(parents=True)
+    for content in (b"<html>", whole[:3000], b"", b"\x80junk"):
+        for path in (inside, outside):
+            path.write_bytes(content)
+        there, elsewhere = error_of(read_weights, inside), error_of(read_weights, outside)
+        plain = elsewhere.removesuffix("; fetch it again").replace(str(outside), str(inside))
+        assert there == f"{plain}; remove {inside} to have it fetched again"
+        assert "remove" not in elsewhere
+
+
+def test_a_package_that_is_missing_is_no_reason_to_remove_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIFORMER_CACHE", str(tmp_path))
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    assert error_of(read_weights, tmp_path / "a.safetensors").endswith('"uniformer_video[safetensors]"')
+
+
+def test_a_download_that_fails_leaves_nothing_to_remove(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIFORMER_CACHE", str(tmp_path))
+    assert "remove" not in error_of(read_weights, "http://[::1")
 
 
 def test_the_public_names_stay_where_they_were():

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.http_server import Answer, FileServer, file_server
+from tests.models.published import saved, tiny
 from tests.toy import log
 from uniformer_video.models import zoo
+from uniformer_video.models.published import NETWORKS, Network
+from uniformer_video.models.weights import read_weights
 from uniformer_video.models.zoo import ZOO, Resolved, address, fault, find_weights, resolve
 from uniformer_video.runtime.errors import UserError, WeightError
 from uniformer_video.runtime.web import Limits
@@ -52,6 +56,23 @@ def entry(monkeypatch, cache, server):
     new = replace(ZOO[NAME], url=url, sha256=SHA, bytes=len(CONTENT))
     monkeypatch.setitem(ZOO, NAME, new)
     return new
+
+
+@pytest.fixture
+def unchecked(monkeypatch, cache, server, tmp_path) -> bytes:
+    """Make UNCHECKED, a row without hash, a network that takes no time to write, and return its file's bytes."""
+    kwargs = {"num_classes": 1000, "depths": (1, 1, 1, 1), "widths": (8, 8, 8, 8), "head_dim": 8, "image": True}
+    monkeypatch.setitem(NETWORKS, "tiny_image", Network("Uniformer", kwargs))
+    url = f"{server.url}/{UNCHECKED}.pth"
+    monkeypatch.setitem(ZOO, UNCHECKED, replace(ZOO[UNCHECKED], network="tiny_image", url=url))
+    data = Path(saved(NETWORKS["tiny_image"].build().state_dict(), tmp_path / "published")).read_bytes()
+    server.serve(f"/{UNCHECKED}.pth", Answer(data))
+    return data
+
+
+def weights(folder: Path) -> bytes:
+    """Return the bytes of a file of weights."""
+    return Path(saved(tiny().state_dict(), folder / "weights")).read_bytes()
 
 
 def put(folder: Path, name: str, data: bytes = CONTENT) -> Path:
@@ -115,14 +136,27 @@ class TestByName:
             f"{what} '{tmp_path / 'none'}' is no folder; set it to one that holds weight files, or to nothing"
         )
 
-    def test_a_row_without_hash_is_taken_with_a_line(self, server, cache, monkeypatch, log):
-        url = server.serve("/a.pth", Answer(CONTENT))
-        monkeypatch.setitem(ZOO, UNCHECKED, replace(ZOO[UNCHECKED], url=url))
+    def test_a_row_without_hash_is_taken_with_a_line(self, unchecked, cache, log):
         assert resolve(UNCHECKED).path == str(cache / f"{UNCHECKED}.pth")
+        size, sha256 = f"{len(unchecked) / 1e3:.1f} kB", hashlib.sha256(unchecked).hexdigest()
         assert log[-1] == (
-            f"INFO: downloaded {UNCHECKED}: 5000 bytes, no published sha256 to check against, its own is {SHA}, in "
+            f"INFO: downloaded {UNCHECKED}: {size}, no published sha256 to check against, its own is {sha256}, in "
             f"{cache / UNCHECKED}.pth"
         )
+
+    def test_forced(self, entry, server, cache, tmp_path, monkeypatch):
+        path = cache / f"{NAME}.pth"
+        resolve(NAME)
+        assert resolve(NAME, force=True).path == str(path)
+        assert len(server.asked) == 2
+        put(tmp_path / "mine", f"{NAME}.pth")
+        assert resolve(NAME, folder=str(tmp_path / "mine"), force=True).path == str(path)
+        assert len(server.asked) == 3
+
+    @pytest.mark.parametrize("name", [NAME, f"{NAME}.pth"])
+    def test_a_folder_of_that_name_hides_nothing(self, entry, server, cache, tmp_path, name):
+        (tmp_path / name).mkdir()
+        assert resolve(name) == Resolved(str(cache / f"{NAME}.pth"), entry)
 
 
 class TestWrongFiles:
@@ -151,6 +185,67 @@ class TestWrongFiles:
     def test_a_converted_file_has_another_hash_and_passes(self, entry, cache, tmp_path):
         path = put(tmp_path / "mine", f"{NAME}.safetensors", OTHER)
         assert resolve(NAME, folder=str(tmp_path / "mine")).path == str(path)
+
+
+class TestWithoutHash:
+    """A download that no hash can check is looked into before it is taken."""
+
+    POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 96000000\n"
+
+    @pytest.mark.parametrize(
+        ("data", "fault"),
+        [
+            (b'{"error": "no such revision here"}', 'it is text, not a PyTorch file (it begins \'{"error": '),
+            (POINTER, "it is text, not a PyTorch file (it begins 'version https://git-lfs.github.com/spec/"),
+            (b"\x80\x02junk", "it is damaged or holds more than tensors"),
+        ],
+    )
+    def test_no_weights(self, unchecked, server, cache, data, fault):
+        url = server.serve(f"/{UNCHECKED}.pth", Answer(data))
+        message = error_of(UNCHECKED)
+        assert message.startswith(f"what came from {url} is corrupt or another file and was removed: {fault}")
+        assert message.endswith(
+            f"; put the file at {cache / UNCHECKED}.pth or set UNIFORMER_WEIGHTS to the folder that holds it"
+        )
+        assert os.listdir(cache) == []
+        url = server.serve("/mine.pth", Answer(data))
+        assert error_of(url).startswith(f"what came from {url} is corrupt or another file and was removed: {fault}")
+        assert os.listdir(cache / "urls") == []
+
+    def test_an_answer_without_a_length_that_ends_early(self, unchecked, server, cache):
+        server.serve(f"/{UNCHECKED}.pth", Answer(unchecked, announced=-1, cut_after=len(unchecked) // 4))
+        assert "was removed: it is truncated or not a PyTorch file; put the file" in error_of(UNCHECKED)
+        assert os.listdir(cache) == []
+
+    def test_weights_of_another_network(self, unchecked, server, cache, tmp_path):
+        server.serve(f"/{UNCHECKED}.pth", Answer(weights(tmp_path)))
+        assert (
+            "was removed: it is Uniformer for video, of no published size with 5 classes, not tiny_image with 1000 "
+            "classes; put the file at"
+        ) in error_of(UNCHECKED)
+        assert os.listdir(cache) == []
+
+    def test_no_tensors_at_an_address(self, server, cache, tmp_path):
+        data = Path(saved({"a": 1}, tmp_path / "a")).read_bytes()
+        assert "was removed: it holds no tensors (keys: a)" in error_of(server.serve("/mine.pth", Answer(data)))
+
+    def test_a_file_that_another_installation_could_read_is_kept(self, server, cache, monkeypatch):
+        save = pytest.importorskip("safetensors.torch").save
+        url = server.serve("/mine.safetensors", Answer(save(tiny().state_dict())))
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "safetensors.torch", None)
+            assert error_of(url).endswith('not installed: pip install "uniformer_video[safetensors]"')
+        assert Path(resolve(url).path).stat().st_size > 0
+        assert [bool(text) for text in server.ranges()] == [False, True]
+
+    def test_a_damaged_file_that_is_in_the_cache_already_is_named(self, unchecked, cache):
+        path = put(cache, f"{UNCHECKED}.pth", b"{}")
+        with pytest.raises(WeightError) as caught:
+            read_weights(resolve(UNCHECKED).path)
+        assert str(caught.value) == (
+            f"weight file '{path}' is text, not a PyTorch file (it begins '{{}}'); remove {path} to have it fetched "
+            "again"
+        )
 
 
 class TestFailures:
@@ -237,14 +332,21 @@ class TestByPath:
 
 
 class TestByAddress:
-    def test_any_address_goes_through_the_cache(self, server, cache):
-        url = server.serve("/mine.pyth", Answer(CONTENT))
+    def test_any_address_goes_through_the_cache(self, server, cache, tmp_path, log):
+        data = weights(tmp_path)
+        url = server.serve("/mine.pyth", Answer(data))
         found = resolve(url)
         assert found.entry is None
-        assert Path(found.path).read_bytes() == CONTENT
+        assert Path(found.path).read_bytes() == data
         assert Path(found.path).parent == cache / "urls"
         assert resolve(url, limits=QUICK) == found
-        assert len(server.asked) == 1
+        assert log[-1].endswith(f"; remove {found.path} to fetch it again")
+        resolve(url, force=True)
+        assert [bool(asked.condition) for asked in server.asked] == [False, True, False]
+
+    @pytest.mark.parametrize("url", ["http://[::1", "https://[x]/a.pth"])
+    def test_no_address(self, cache, url):
+        assert error_of(url).startswith(f"{url!r} is no web address (")
 
     def test_a_failure(self, server, cache):
         assert error_of(f"{server.url}/none.pyth") == (
@@ -255,14 +357,14 @@ class TestByAddress:
 
 class TestMirror:
     @pytest.mark.parametrize("end", ["", "/"])
-    def test_takes_the_place_of_every_address(self, entry, server, cache, monkeypatch, end):
+    def test_takes_the_place_of_every_address(self, entry, unchecked, server, cache, monkeypatch, end):
         server.serve(f"/mirror/{NAME}.pth", Answer(CONTENT))
-        server.serve(f"/mirror/{NOWHERE}.pth", Answer(OTHER))
+        server.serve(f"/mirror/{UNCHECKED}.pth", Answer(unchecked))
         monkeypatch.setenv("UNIFORMER_ZOO_MIRROR", f"{server.url}/mirror{end}")
         assert address(entry) == f"{server.url}/mirror/{NAME}.pth"
         resolve(NAME)
-        assert Path(resolve(NOWHERE).path).read_bytes() == OTHER
-        assert [asked.path for asked in server.asked] == [f"/mirror/{NAME}.pth", f"/mirror/{NOWHERE}.pth"]
+        assert Path(resolve(UNCHECKED).path).read_bytes() == unchecked
+        assert [asked.path for asked in server.asked] == [f"/mirror/{NAME}.pth", f"/mirror/{UNCHECKED}.pth"]
 
     def test_what_is_no_address(self, cache, monkeypatch):
         monkeypatch.setenv("UNIFORMER_ZOO_MIRROR", "mirror.example.org")

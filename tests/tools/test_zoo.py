@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from tests.http_server import Answer, FileServer, file_server
-from tests.models.published import saved, tiny
+from tests.models.published import TINY, flattened, saved, tiny
 from tools import zoo
 from uniformer_video.datasets.label_sets import label_set
 from uniformer_video.models.inspect import class_names_in
+from uniformer_video.models.published import NETWORKS, Network
 from uniformer_video.models.weights import read_content, read_weights
 from uniformer_video.models.zoo import ZOO
 
@@ -131,15 +132,29 @@ class TestDownload:
         assert out.endswith(f"{NAME}: {cache / NAME}.pth\n")
         assert err.startswith("error: ") and err.count("\n") == 1
 
-    def test_a_row_without_hash_has_its_own_printed(self, run, server):
-        server.serve(f"/{UNCHECKED}.pth", Answer(OTHER))
+    def test_a_row_without_hash_has_its_own_printed(self, run, server, tmp_path, monkeypatch):
+        network = Network("Uniformer", {**TINY, "num_classes": 1000, "image": True})
+        monkeypatch.setitem(NETWORKS, "tiny_tool", network)
+        monkeypatch.setitem(ZOO, UNCHECKED, replace(ZOO[UNCHECKED], network="tiny_tool"))
+        data = Path(saved(network.build().state_dict(), tmp_path / "a")).read_bytes()
+        server.serve(f"/{UNCHECKED}.pth", Answer(data))
         _, out, _ = run("download", UNCHECKED)
-        assert f"no published sha256 to check against, its own is {SHA_OTHER}" in out
+        assert f"no published sha256 to check against, its own is {hashlib.sha256(data).hexdigest()}" in out
 
-    def test_an_address(self, run, cache, server):
-        code, out, _ = run("download", server.serve("/mine.pth", Answer(OTHER)))
-        assert code == 0
-        assert Path(out.splitlines()[-1].rpartition(": ")[2]).read_bytes() == OTHER
+    def test_an_address(self, run, cache, server, tmp_path):
+        data = Path(saved(tiny().state_dict(), tmp_path / "a")).read_bytes()
+        url = server.serve("/mine.pth", Answer(data))
+        code, out, _ = run("download", url)
+        path = Path(out.splitlines()[-1].rpartition(": ")[2])
+        assert (code, path.read_bytes()) == (0, data)
+        _, out, _ = run("download", url)
+        assert f"{url}: from the cache, fetched 20" in out
+        assert f"; remove {path} to fetch it again\n" in out
+
+    def test_forced(self, run, cache, server):
+        for arguments in ((), ("--force",), ()):
+            assert run("download", NAME, *arguments)[0] == 0
+        assert len(server.asked) == 2
 
 
 class TestFailures:
@@ -200,6 +215,28 @@ class TestFailures:
         assert self.line(run) == (
             f"error: {url} cannot be downloaded: the server answers with a web page, not with the file; nothing was "
             f"kept; {self.advice(cache)}"
+        )
+
+    @pytest.mark.parametrize(
+        "data", [b'{"error": "no such revision here"}', b"version https://git-lfs.github.com/spec"]
+    )
+    def test_no_weights_under_a_name_without_hash(self, run, cache, server, data):
+        url = server.serve(f"/{UNCHECKED}.pth", Answer(data))
+        code, _, err = run("download", UNCHECKED)
+        assert (code, err) == (
+            2,
+            f"error: what came from {url} is corrupt or another file and was removed: it is text, not a PyTorch file "
+            f"(it begins {data.decode()[:40]!r}); {self.advice(cache, UNCHECKED)}",
+        )
+        assert list(cache.iterdir()) == []
+
+    @pytest.mark.parametrize("command", [["inspect"], ["download"], ["export"]])
+    def test_no_address(self, run, command):
+        more = ["out.pth"] if command == ["export"] else []
+        code, _, err = run(*command, "http://[::1", *more)
+        assert (code, err) == (
+            2,
+            "error: 'http://[::1' is no web address (Invalid IPv6 URL); it looks like https://host/folder/file\n",
         )
 
     def test_no_known_address(self, run, cache, monkeypatch):
@@ -280,14 +317,49 @@ class TestInspect:
             assert code == 0
             total = len(tiny().state_dict())
             assert out.splitlines()[-7:] == [
-                f"into        {cfg}",
+                f"into        {cfg}, as UNIFORMER.PRETRAIN_NAME",
                 f"            loaded: {total - 2} ({', '.join(list(tiny().state_dict())[:3])}, ...)",
                 "            inflated: 0",
                 "            adapted: 0",
                 "            started: 0",
-                "            left out head: 2 (head.weight, head.bias)",
+                "            left out head: 2 (head.weight, head.bias); the head starts anew",
                 "            new head: 0",
             ]
+
+    def test_2d_weights_as_in_the_place_they_would_take(self, run, tmp_path, cfg):
+        path = saved(flattened(tiny(num_classes=7).state_dict()), tmp_path / "a.pth")
+        code, out, _ = run("inspect", path, "--cfg", cfg)
+        assert code == 0
+        assert "; by average\n" in out
+        _, out, _ = run("inspect", path, "--cfg", cfg, "TRAIN.CHECKPOINT_INFLATE", "center")
+        assert "; by center\n" in out
+        code, out, _ = run("inspect", path, "--cfg", cfg, "TRAIN.CHECKPOINT_FILE_PATH", "another.pth")
+        assert (code, "would not load: " in out, "TRAIN.CHECKPOINT_INFLATE" in out) == (1, True, True)
+        assert f"into        {cfg}, as TRAIN.CHECKPOINT_FILE_PATH\n" in out
+
+    def test_heads_of_another_width(self, run, tmp_path, cfg):
+        """Neither the names nor the shapes of the tensors tell."""
+        path = saved({"model_state": tiny().state_dict(), "cfg": "UNIFORMER: {HEAD_DIM: 4}"}, tmp_path / "a.pth")
+        code, out, _ = run("inspect", path, "--cfg", cfg)
+        assert code == 1
+        assert "UNIFORMER.HEAD_DIM 4\n" in out
+        assert (
+            "would not load: " in out and "was trained with other attention heads (UNIFORMER.HEAD_DIM: 4 -> 8)" in out
+        )
+        (tmp_path / f"{NOWHERE}.pth").write_bytes(Path(saved(tiny().state_dict(), tmp_path / "b.pth")).read_bytes())
+        code, out, _ = run("inspect", NOWHERE, "--folder", tmp_path, "--cfg", cfg)
+        assert (code, "attention heads of 64 channels, but UNIFORMER.HEAD_DIM is 8" in out) == (1, True)
+
+    def test_another_class_order_is_said_where_the_data_are_known(self, run, tmp_path, cfg):
+        content = {"model_state": tiny().state_dict(), "class_names": list("abcde")}
+        path = saved(content, tmp_path / "a.pth")
+        assert "class order" not in run("inspect", path, "--cfg", cfg)[1]
+        (tmp_path / "classes.txt").write_text("\n".join("edcba"))
+        _, out, _ = run("inspect", path, "--cfg", cfg, "DATA.PATH_TO_DATA_DIR", tmp_path)
+        assert "head remapped by name (5 classes)" in out
+        (tmp_path / "classes.txt").write_text("\n".join("edcb"))
+        code, out, _ = run("inspect", path, "--cfg", cfg, "DATA.PATH_TO_DATA_DIR", tmp_path)
+        assert (code, "would not load: " in out, "names 4 classes" in out) == (1, True, True)
 
     def test_settings_behind_the_configuration(self, run, tmp_path, cfg):
         path = saved(tiny(num_classes=7).state_dict(), tmp_path / "a.pth")
@@ -375,7 +447,7 @@ class TestCommandLine:
             ["fly"],
             ["download"],
             ["download", NAME, "--tries", "0"],
-            ["download", NAME, "--stall", "0"],
+            *(["download", NAME, "--stall", seconds] for seconds in ("0", "-1", "inf", "nan", "1e10", "86401")),
             ["list", "more"],
             ["inspect", "a.pth", "MODEL.NUM_CLASSES", "3"],
             ["inspect", "a.pth", "--cfg", "b.yaml", "--what"],
@@ -388,6 +460,15 @@ class TestCommandLine:
         assert ended.value.code == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1
+
+    def test_a_day_is_the_longest_stall(self):
+        assert zoo.parse_args(["download", NAME, "--stall", "86400"]).stall == 86400
+
+    def test_a_reader_that_goes_is_no_error(self):
+        command = [sys.executable, str(ROOT / "tools" / "zoo.py"), "list"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process.stdout.close()
+        assert (process.communicate(timeout=60)[1], process.returncode) == ("", 141)
 
     def test_help_names_commands_and_environment(self, capsys):
         with pytest.raises(SystemExit) as ended:

@@ -10,6 +10,7 @@ from fvcore.common.config import CfgNode
 from torch import nn
 
 from uniformer_video.config import differences
+from uniformer_video.datasets.class_names import find_class_names
 from uniformer_video.datasets.label_sets import PUBLISHED, recognise
 from uniformer_video.engine.checkpoint import best_path, newest_checkpoint
 from uniformer_video.engine.class_order import TEST, TRAIN, apply_class_order, class_names_of, require_same_folders
@@ -47,20 +48,36 @@ def load_start_weights(
         class_names: of the data, in label order, where known.
         class_folders: of the data, the folder of each label, where every class has its own.
     """
-    source, inflate = cfg.TRAIN.CHECKPOINT_FILE_PATH, cfg.TRAIN.CHECKPOINT_INFLATE
-    name = cfg.UNIFORMER.PRETRAIN_NAME
+    source, name = cfg.TRAIN.CHECKPOINT_FILE_PATH, cfg.UNIFORMER.PRETRAIN_NAME
     if source and name:
         logger.info("UNIFORMER.PRETRAIN_NAME %s is not used: TRAIN.CHECKPOINT_FILE_PATH is set", name)
-    if not source:
-        # Published configurations name 2D weights here and set no inflation; theirs is by average.
-        source, inflate = name, "average" if inflate == "" else inflate
+    source = source or name
     if not source:
         keys = "UNIFORMER.PRETRAIN_NAME and TRAIN.CHECKPOINT_FILE_PATH"
         logger.warning("training starts from random weights (%s are not set)", keys)
         return
     data = class_names, class_folders
-    report = _load(cfg, model, source, *data, inflate=inflate, purpose=TRAIN)
+    report = _load(cfg, model, find_source(cfg, source), *data, inflate=_start_inflation(cfg), purpose=TRAIN)
     logger.info("start weights: %s", report.summary())
+
+
+def try_start_weights(cfg: CfgNode, model: nn.Module, found: Resolved) -> LoadReport:
+    """Load weights as training would that starts from them in place of those that ``cfg`` names, and report.
+
+    The lists of videos are not read: classes are compared where a setting or a file of names tells the data's.
+
+    Raises:
+        UserError: what would stop the training.
+    """
+    folder, label_set = Path(cfg.DATA.PATH_TO_DATA_DIR), cfg.DATA.LABEL_SET
+    names = find_class_names(folder, (), cfg.MODEL.NUM_CLASSES, label_set_name=label_set)
+    return _load(cfg, model, found, names, None, inflate=_start_inflation(cfg), purpose=TRAIN, trial=True)
+
+
+def _start_inflation(cfg: CfgNode) -> str | bool:
+    """Return how start weights are inflated: published recipes name 2D ones and say nothing; theirs is by average."""
+    inflate = cfg.TRAIN.CHECKPOINT_INFLATE
+    return "average" if inflate == "" and not cfg.TRAIN.CHECKPOINT_FILE_PATH else inflate
 
 
 def load_test_weights(
@@ -90,7 +107,7 @@ def load_test_weights(
         return ""
     inflate = cfg.TRAIN.CHECKPOINT_INFLATE
     data = class_names, class_folders
-    report = _load(cfg, model, source, *data, inflate=inflate, purpose=TEST, own=bool(own))
+    report = _load(cfg, model, find_source(cfg, source), *data, inflate=inflate, purpose=TEST, own=bool(own))
     logger.info("test weights: %s", report.summary())
     return report.path
 
@@ -165,15 +182,15 @@ def _check_settings(cfg: CfgNode, content: object, found: Resolved) -> None:
 def _load(
     cfg: CfgNode,
     model: nn.Module,
-    source: str,
+    found: Resolved,
     class_names: Sequence[str] | None,
     class_folders: Mapping[int, str] | None,
     *,
     inflate: str | bool,
     purpose: str,
     own: bool = False,
+    trial: bool = False,
 ) -> LoadReport:
-    found = find_source(cfg, source)
     if found.entry:
         _check_head_width(cfg, found.entry)
     content = read_content(found.path)
@@ -193,8 +210,8 @@ def _load(
         require_same_folders(
             class_folders, trained, where=f"{purpose}.csv", others_where=f"the training of {found.path}"
         )
-    # Of a run's own checkpoint there is nothing to say where its data never had names.
-    if line and not (own and names is None and class_names is None):
+    # Of a run's own checkpoint there is nothing to say where its data never had names, of a trial where none are told.
+    if line and not (class_names is None and (trial or (own and names is None))):
         known = recognise(class_names) if names is None and class_names is not None else None
         # Unnamed weights are most often published ones, whose order is another one then.
         doubtful = known is not None and known.order != PUBLISHED

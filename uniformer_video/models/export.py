@@ -8,15 +8,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+import yaml
 from torch import Tensor
 
 from uniformer_video.models.anatomy import Anatomy
+from uniformer_video.models.hidden import configuration_tree
 from uniformer_video.models.inspect import class_names_in, configuration_in, inspect_weights
 from uniformer_video.models.weight_files import described, named_tensors, read_content
+from uniformer_video.models.zoo_table import ZOO
+from uniformer_video.runtime.download import is_web_address
 from uniformer_video.runtime.errors import UserError, WeightError
 from uniformer_video.runtime.paths import atomic_write
 
 PYTORCH, SAFETENSORS = (".pyth", ".pth"), ".safetensors"
+
+PRIVATE = (
+    *("OUTPUT_DIR", "DATA.PATH_TO_DATA_DIR", "DATA.PATH_PREFIX", "TRAIN.CHECKPOINT_FILE_PATH"),
+    *("TEST.CHECKPOINT_FILE_PATH", "UNIFORMER.WEIGHTS_DIR", "UNIFORMER.PRETRAIN_NAME", "TENSORBOARD.LOG_DIR"),
+)
+"""Keys whose values are places on the machine of the training, and nobody else's business."""
 
 
 def published_form(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -48,7 +58,7 @@ def write_weights(
     Raises:
         UserError: another ending, no folder, names that are not as many as the head's outputs, or a number that
             float16 cannot hold.
-        WeightError: ``.safetensors`` without the package that writes it.
+        WeightError: a sparse tensor, or ``.safetensors`` without the package that writes it.
     """
     path = Path(path)
     if path.suffix not in (*PYTORCH, SAFETENSORS):
@@ -56,6 +66,11 @@ def write_weights(
         raise UserError(f"{str(path)!r} has no ending that says a format: {endings}")
     if not path.parent.is_dir():
         raise UserError(f"{str(path)!r} cannot be written: {str(path.parent)!r} is no folder; make it first")
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided:
+            raise WeightError(
+                f"{name} is a sparse tensor ({tensor.layout}), which no network here has; save it with to_dense()"
+            )
     classes = Anatomy.of({name: tuple(tensor.shape) for name, tensor in state.items()}).classes
     if class_names is not None and classes is not None and len(class_names) != classes:
         raise UserError(f"{len(class_names)} class names for a head of {classes} classes; they do not belong together")
@@ -65,7 +80,7 @@ def write_weights(
     facts = {
         "class_names": list(class_names) if class_names is not None else None,
         "cfg": config_yaml or None,
-        "network": " or ".join(inspect_weights(tensors).networks) or None,
+        "network": " or ".join(inspect_weights(tensors, config_yaml).networks) or None,
     }
     known = {key: value for key, value in facts.items() if value is not None}
     try:
@@ -87,7 +102,7 @@ def export_file(
 ) -> None:
     """Write the network of a weight file or checkpoint to ``path``, with its class names and configuration.
 
-    Optimizer, history and whatever else the file holds stay behind.
+    Optimizer, history and whatever else the file holds stay behind, as do the paths in its configuration.
 
     Args:
         source: anything ``read_content`` reads.
@@ -106,9 +121,36 @@ def export_file(
     write_weights(
         *(state, path),
         class_names=own or class_names,
-        config_yaml=configuration_in(content),
+        config_yaml=without_places(configuration_in(content)),
         half=half,
     )
+
+
+def without_places(config_yaml: str) -> str:
+    """Return a configuration with the keys of :data:`PRIVATE` emptied, but for weights named as published.
+
+    Args:
+        config_yaml: the configuration.
+
+    Returns:
+        YAML of the same keys; empty for what is no configuration, and may hold anything.
+    """
+    tree = configuration_tree(config_yaml)
+    for key in PRIVATE:
+        *sections, last = key.split(".")
+        holder = tree
+        for section in sections:
+            inner = holder.get(section)
+            holder = inner if isinstance(inner, dict) else {}
+        if last in holder and not _is_public(key, holder[last]):
+            holder[last] = ""
+    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=120) if tree else ""
+
+
+def _is_public(key: str, value: object) -> bool:
+    name = str(value)
+    known = name in ZOO or os.path.splitext(name)[0] in ZOO
+    return key == "UNIFORMER.PRETRAIN_NAME" and (known or is_web_address(name))
 
 
 def _in_half(name: str, tensor: Tensor) -> Tensor:

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from uniformer_video.models.anatomy import Anatomy
+from uniformer_video.models.hidden import HEAD_DIM, contradictions, hidden_settings
 from uniformer_video.models.published import NETWORKS, build_published
 from uniformer_video.models.weight_files import PREFIX, WRAPPERS, described, listed, named_tensors, read_content
 from uniformer_video.models.weights import HEADS
 
 _COUNTED = ("running_mean", "running_var", "num_batches_tracked")
-_CHECKPOINT = {"epoch", "model_state", "optimizer_state", "cfg"}
+# Other programs on the same conventions have the first four as well.
+_CHECKPOINT = {"epoch", "model_state", "optimizer_state", "cfg", "history"}
 _SIZE = ("UNIFORMER.DEPTH", "UNIFORMER.EMBED_DIM")
 _CLASSES = "MODEL.NUM_CLASSES"
 
@@ -85,7 +87,9 @@ class Inspection:
         dtypes = ", ".join(f"{count} {name}" for name, count in self.dtypes.items())
         classes = "no head" if self.classes is None else f"{self.classes}"
         if self.class_names:
-            classes += f", named: {listed(list(self.class_names))}"
+            named = listed(list(self.class_names))
+            count, other = len(self.class_names), len(self.class_names) != self.classes
+            classes += f", but the file names {count} classes: {named}" if other else f", named: {named}"
         rows = {
             "network": self.network,
             "classes": classes,
@@ -128,18 +132,21 @@ def inspect_content(content: object, where: str = "the weights") -> Inspection:
     """
     state = named_tensors(content, where)
     wrappers, besides, inner = [], [], content
+    if _of_safetensors(content):
+        # Their order in the header is left to chance.
+        besides, inner = _in_words(dict(sorted(content["metadata"].items()))), content["state_dict"]
     while isinstance(inner, Mapping):
         wrapper = next((key for key in WRAPPERS if isinstance(inner.get(key), Mapping)), None)
         if wrapper is None:
             break
         wrappers.append(wrapper)
-        besides += [f"{key} ({type(value).__name__})" for key, value in inner.items() if key != wrapper]
+        besides += _in_words({key: value for key, value in inner.items() if key != wrapper})
         inner = inner[wrapper]
     if isinstance(inner, Mapping) and all(name.startswith(PREFIX) for name in inner):
         wrappers.append(PREFIX)
     top = content if isinstance(content, Mapping) else {}
     epoch = top.get("epoch")
-    found = inspect_weights(state)
+    found = inspect_weights(state, configuration_in(content))
     return Inspection(
         **{**found.__dict__, "wrappers": tuple(wrappers), "besides": tuple(besides)}
         | {
@@ -148,6 +155,18 @@ def inspect_content(content: object, where: str = "the weights") -> Inspection:
             "class_names": class_names_in(content),
         }
     )
+
+
+def _of_safetensors(content: object) -> bool:
+    """Say whether this is what ``read_content`` makes of a safetensors file with texts in its header."""
+    if not isinstance(content, Mapping) or set(content) != {"state_dict", "metadata"}:
+        return False
+    texts = content["metadata"]
+    return isinstance(texts, Mapping) and all(isinstance(text, str) for text in texts.values())
+
+
+def _in_words(things: Mapping[object, object]) -> list[str]:
+    return [f"{key} ({type(value).__name__})" for key, value in things.items() if value is not None]
 
 
 def class_names_in(content: object) -> tuple[str, ...] | None:
@@ -182,16 +201,27 @@ def configuration_in(content: object) -> str:
     return text if isinstance(text, str) else ""
 
 
-def inspect_weights(state: Mapping[str, Tensor]) -> Inspection:
-    """Return what tensors by parameter name are; values are not looked at."""
+def inspect_weights(state: Mapping[str, Tensor], config_yaml: str = "") -> Inspection:
+    """Return what tensors by parameter name are; values are not looked at.
+
+    Args:
+        state: the tensors.
+        config_yaml: the configuration that they come with, for settings that no tensor shows; empty: none.
+    """
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     anatomy = Anatomy.of(shapes)
-    settings = anatomy.settings() if anatomy.kind else {}
-    exact = tuple(name for name in _of_this_kind(anatomy) if _plain(_shapes(name)) == _plain(shapes))
-    variant, differences = (None, ()) if exact else _nearest(anatomy, settings, shapes)
+    settings, hidden = anatomy.settings() if anatomy.kind else {}, hidden_settings(config_yaml, anatomy.kind)
+    alike = [name for name in _of_this_kind(anatomy) if _plain(_shapes(name)) == _plain(shapes)]
+    faults = {name: tuple(contradictions(name, hidden)) for name in alike}
+    exact = tuple(name for name in alike if not faults[name])
+    variant, differences = (None, ())
+    if not exact:
+        nearest = min(alike, key=lambda name: len(faults[name]), default=None)
+        variant, differences = (nearest, faults[nearest]) if nearest else _nearest(anatomy, settings, shapes, hidden)
     heads = sorted({NETWORKS[name].kwargs["head_dim"] for name in exact})
     if heads:
-        settings["UNIFORMER.HEAD_DIM"] = heads[0] if len(heads) == 1 else " or ".join(map(str, heads))
+        settings[HEAD_DIM] = heads[0] if len(heads) == 1 else " or ".join(map(str, heads))
+    settings |= hidden
     return Inspection(
         networks=exact,
         variant_of=variant,
@@ -238,7 +268,9 @@ def _plain(shapes: Shapes) -> dict[str, tuple[int, ...]]:
     return plain
 
 
-def _nearest(anatomy: Anatomy, settings: dict[str, Any], shapes: Shapes) -> tuple[str | None, tuple[str, ...]]:
+def _nearest(
+    anatomy: Anatomy, settings: dict[str, Any], shapes: Shapes, hidden: Mapping[str, Any]
+) -> tuple[str | None, tuple[str, ...]]:
     """Return the published network of the same depth and width that differs in the fewest settings, and in which."""
     ranked = []
     for name in _of_this_kind(anatomy):
@@ -251,7 +283,8 @@ def _nearest(anatomy: Anatomy, settings: dict[str, Any], shapes: Shapes) -> tupl
     if not ranked:
         return None, ()
     _, name, differences = min(ranked)
-    return name, tuple(differences or _unlike(_plain(shapes), _plain(_shapes(name))))
+    differences = differences or _unlike(_plain(shapes), _plain(_shapes(name)))
+    return name, (*differences, *contradictions(name, hidden))
 
 
 def _unlike(shapes: Shapes, own: Shapes) -> list[str]:

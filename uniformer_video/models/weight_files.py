@@ -17,6 +17,7 @@ from torch import Tensor
 
 from uniformer_video.runtime.errors import WeightError
 from uniformer_video.runtime.paths import PATHS
+from uniformer_video.runtime.web_cache import in_cache
 
 WRAPPERS = ("model_state", "model", "state_dict")
 """Keys under which training programs file the parameters."""
@@ -35,6 +36,10 @@ _ONE_LOAD = threading.Lock()
 
 _SAFETENSORS_HEADER = 100_000_000
 """Largest header of a safetensors file in bytes, by its specification."""
+
+
+class MissingPackage(WeightError):
+    """A file that another installation could read."""
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -84,6 +89,12 @@ def read_content(path: str | os.PathLike[str]) -> object:
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         raise WeightError(f"{where} cannot be read ({reason}); check the path") from None
+    except WeightError as error:
+        cached = in_cache(path)
+        if cached is None or isinstance(error, MissingPackage):
+            raise
+        text = str(error).removesuffix("; fetch it again")
+        raise WeightError(f"{text}; remove {cached} to have it fetched again") from None
 
 
 def described(path: str | os.PathLike[str]) -> str:
@@ -100,7 +111,7 @@ def _load_safetensors(data: bytes, where: str) -> dict[str, object]:
     try:
         from safetensors.torch import load
     except ImportError:
-        raise WeightError(
+        raise MissingPackage(
             f"{where} is a safetensors file, and the package that reads these is not installed: "
             f'pip install "uniformer_video[safetensors]"'
         ) from None

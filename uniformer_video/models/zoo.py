@@ -7,8 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from uniformer_video.models.zoo_check import no_weights, other_network
 from uniformer_video.models.zoo_table import ZOO, ZooEntry
 from uniformer_video.runtime.download import cache_folder, is_web_address, sha256_of
 from uniformer_video.runtime.errors import UserError, WeightError
@@ -46,17 +48,21 @@ class Resolved:
     entry: ZooEntry | None
 
 
-def resolve(source: str | os.PathLike[str], folder: str = "", *, limits: Limits | None = None) -> Resolved:
+def resolve(
+    source: str | os.PathLike[str], folder: str = "", *, limits: Limits | None = None, force: bool = False
+) -> Resolved:
     """Return where weights lie, after a download if they are not on this machine.
 
     The first there is of: a file at this path; a name of the zoo, in ``folder``, in the folder $UNIFORMER_WEIGHTS (as
     .pth, .pyth or .safetensors), in the cache, on the web ($UNIFORMER_ZOO_MIRROR instead of the published address, if
-    set); a web address, by way of the cache.
+    set); a web address, by way of the cache. What is downloaded without a hash to compare is looked into before it is
+    taken.
 
     Args:
         source: a path, a name or an address.
         folder: of weight files, looked in first (``UNIFORMER.WEIGHTS_DIR``).
         limits: of a download's time; None: the standard ones.
+        force: download a name or an address into the cache also where its file lies here.
 
     Raises:
         WeightError: one line: nothing of that name, or a file under a published name that is not the published one, or
@@ -67,19 +73,20 @@ def resolve(source: str | os.PathLike[str], folder: str = "", *, limits: Limits 
     if is_web_address(text):
         entry = next((e for e in ZOO.values() if e.url == text), None)
         if entry:
-            return _by_name(entry, folder, limits)
+            return _by_name(entry, folder, limits, force)
         # Through iopath, where a user may have put a handler for one host.
-        return Resolved(PATHS.get_local_path(text, **({"limits": limits} if limits else {})), None)
-    if os.path.isdir(local):
-        raise WeightError(f"{text!r} is a folder; give a weight file in it, or a name that `zoo.py list` shows")
-    if os.path.exists(local):
+        return Resolved(PATHS.get_local_path(text, force, limits=limits, check=no_weights), None)
+    folder_there = os.path.isdir(local)
+    if os.path.exists(local) and not folder_there:
         return Resolved(local, _known_file(Path(local)))
     if "://" in text:
         return Resolved(text, None)
     stem, suffix = os.path.splitext(text)
     name = stem if suffix in SUFFIXES else text
     if name in ZOO:
-        return _by_name(ZOO[name], folder, limits)
+        return _by_name(ZOO[name], folder, limits, force)
+    if folder_there:
+        raise WeightError(f"{text!r} is a folder; give a weight file in it, or a name that `zoo.py list` shows")
     near = "" if os.path.dirname(text) else ", ".join(nearest(name, ZOO))
     raise WeightError(
         f"there is no weight file {text!r}, and no published weights have that name; "
@@ -140,10 +147,10 @@ def fault(path: Path, entry: ZooEntry, *, remember: bool = True) -> str:
     return "" if actual == entry.sha256 else f"its sha256 is {actual}, that of the published file {entry.sha256}"
 
 
-def _by_name(entry: ZooEntry, folder: str, limits: Limits | None) -> Resolved:
+def _by_name(entry: ZooEntry, folder: str, limits: Limits | None, force: bool) -> Resolved:
     places = _folders(folder)
     for path in (path for place in places for path in _candidates(place, entry.name)):
-        if path.is_file():
+        if path.is_file() and not force:
             if wrong := fault(path, entry):
                 raise WeightError(
                     f"{path} is not the published {entry.name}: {wrong}; remove it, or give its path in place of the "
@@ -152,7 +159,7 @@ def _by_name(entry: ZooEntry, folder: str, limits: Limits | None) -> Resolved:
             return Resolved(str(path), entry)
     cached = cache_folder() / entry.file_name
     for path in _candidates(cache_folder(), entry.name):
-        if path.is_file():
+        if path.is_file() and not force:
             wrong = fault(path, entry)
             if not wrong:
                 return Resolved(str(path), entry)
@@ -162,7 +169,7 @@ def _by_name(entry: ZooEntry, folder: str, limits: Limits | None) -> Resolved:
     url = address(entry)
     if url is None:
         raise WeightError(f"the published weights {entry.name} have no known address on the web; {advice}")
-    # Through iopath, to the handler of runtime/download.py.
+    # Through iopath, to the handler of runtime/web_cache.py.
     PATHS.get_local_path(
         *(url, True),
         to=cached,
@@ -171,6 +178,7 @@ def _by_name(entry: ZooEntry, folder: str, limits: Limits | None) -> Resolved:
         label=entry.name,
         advice=advice,
         limits=limits,
+        check=None if entry.sha256 else partial(other_network, entry=entry),
     )
     if entry.sha256:
         _remember(cached, entry.sha256)
