@@ -61,6 +61,7 @@ def test_a_reader_that_goes_ends_it_without_a_word(writer, unbuffered):
 import sys
 from uniformer_video.runtime.cli import run_command
 def command():
+ sys.stdin.readline()  # the reader is gone then
  {WRITERS[writer]}
  return 0
 sys.exit(run_command(command))
@@ -69,6 +70,7 @@ sys.exit(run_command(command))
     both = writer in ("errors", "a mistake")
     process = subprocess.Popen(
         [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if both else subprocess.PIPE,
         cwd=Path(__file__).resolve().parents[2],
@@ -76,6 +78,8 @@ sys.exit(run_command(command))
         text=True,
     )
     process.stdout.close()
+    process.stdin.write("go\n")
+    process.stdin.close()
     error = "" if both else process.stderr.read()
     if not both:
         process.stderr.close()
