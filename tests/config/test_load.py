@@ -211,6 +211,7 @@ class TestPublishedDefaults:
         (tmp_path / "a.yaml").write_text("MODEL:\n  NUM_CLASSES: 3\n  ARCH: uniformer\n", encoding="utf-8")
         cfg = load_config(tmp_path / "a.yaml")
         assert (cfg.UNIFORMER.LOCAL_KERNEL, cfg.SOLVER.CLIP_GRAD_L2NORM) == ([5, 5, 5], 20.0)
+        assert cfg.TEST.MIXED_PRECISION is False
         source = f"{tmp_path / 'a.yaml'}:3, the default of the published code"
         assert {c.key: c.source for c in changes(cfg)}["UNIFORMER.LOCAL_KERNEL"] == source
         cfg.UNIFORMER.LOCAL_KERNEL.append(7)

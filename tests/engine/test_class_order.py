@@ -19,7 +19,6 @@ from uniformer_video.engine.class_order import (
     apply_class_order,
     class_names_of,
     plan_class_order,
-    require_same_folders,
     require_same_order,
 )
 from uniformer_video.models.uniformer import Uniformer
@@ -198,8 +197,8 @@ class TestUnknown:
         assert plan(None, K400, purpose, where="weight file 'w.pth'") == ClassOrder(
             None,
             "class order: not checked, there are no class names with weight file 'w.pth'; outputs are taken to be in "
-            "the order of the labels (to have it checked, use a checkpoint of this toolkit, weights by their name in "
-            "the zoo, or what `tools/zoo.py export FILE OUT --label-set NAME` writes)",
+            "the order of the labels (to have it checked, use a checkpoint that has class names, weights by their name "
+            "in the zoo, or what `tools/zoo.py export FILE OUT --label-set NAME` writes)",
         )
 
     def test_data_without_names(self):
@@ -376,28 +375,3 @@ class TestRequireSameOrder:
         with pytest.raises(UserError) as error:
             self.check(names, others)
         assert str(error.value) == message
-
-
-class TestRequireSameFolders:
-    HERE = {0: "hop", 1: "skip_rope", 2: "leap"}
-
-    @pytest.mark.parametrize(
-        "others",
-        [
-            None,
-            {},
-            {0: "Hop", 1: "skip rope", 2: "leap"},
-            {0: "hop", 2: "leap"},
-            {0: "val_hop", 1: "val_leap"},
-            {2: "hop"},  # a single folder of that name may be of another kind
-            {2: "hop", 0: "other"},
-        ],
-    )
-    def test_nothing_to_refuse(self, others):
-        for one, other in ((self.HERE, others), (others, self.HERE)):
-            require_same_folders(one, other, where="a", others_where="b")
-
-    @pytest.mark.parametrize("others", [{0: "hop", 1: "leap"}, {1: "hop", 2: "LEAP"}, {0: "leap", 1: "hop", 5: "x"}])
-    def test_other_labels(self, others):
-        with pytest.raises(UserError, match="give both lists the same labels, or, if these folders are no classes"):
-            require_same_folders(self.HERE, others, where="a.csv", others_where="b.csv")

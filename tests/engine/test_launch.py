@@ -159,28 +159,56 @@ def test_a_file_in_the_place_of_a_folder(toy_set, tmp_path, monkeypatch, name):
     )
 
 
-def test_a_test_list_whose_class_folders_have_other_labels_stops_the_run_at_once(toy_set, tmp_path):
-    # Classes that no label set knows, numbered differently in the two lists, and no file of names.
+def in_class_folders(toy_set, folder, **orders):
+    """Copy the toy set's videos into folders of unknown classes; ``orders`` renumber a list's labels."""
     lists = {}
-    for split, order in (("train", (0, 1, 2)), ("val", (0, 1, 2)), ("test", (0, 2, 1))):
+    for split in ("train", "val", "test"):
         lists[split] = []
         for line in entries(toy_set, split):
             path, label = line.rsplit(" ", 1)
-            folder = tmp_path / "videos" / ("hop", "skip", "leap")[int(label)]
-            folder.mkdir(parents=True, exist_ok=True)
-            copied = Path(shutil.copy(path, folder))
-            lists[split].append(f"{copied} {order[int(label)]}")
-    data = rewrite(toy_set, tmp_path / "lists", **lists)
+            own = folder / "videos" / ("hop", "skip", "leap")[int(label)]
+            own.mkdir(parents=True, exist_ok=True)
+            lists[split].append(f"{shutil.copy(path, own)} {orders.get(split, (0, 1, 2))[int(label)]}")
+    data = rewrite(toy_set, folder / "lists", **lists)
     (data / "classes.json").unlink()
+    return data
+
+
+def test_class_folders_order_the_head_for_a_test_list_of_other_labels(toy_set, tmp_path, capsys):
+    data = in_class_folders(toy_set, tmp_path, test=(0, 2, 1))
+    assert launch.run(toy_cfg(data, tmp_path / "out", "SOLVER.MAX_EPOCH", "3")) == 0
+    console = capsys.readouterr().out
+    assert "class order: the weights and the data have the same classes in different orders" in console
+    assert "test: top-1 100.00 %" in console
+
+
+def test_a_test_list_that_cannot_be_put_in_order_stops_the_run_before_training(toy_set, tmp_path):
+    data = in_class_folders(toy_set, tmp_path, test=(0, 2, 1))
+    lines = (data / "test.csv").read_text().splitlines()
+    (data / "test.csv").write_text("\n".join(line for line in lines if not line.endswith(" 0")) + "\n")
     with pytest.raises(UserError) as error:
         launch.run(toy_cfg(data, tmp_path / "out"))
     assert str(error.value).startswith(
-        "the videos in folders 'skip' have label 1 in train.csv and label 2 in test.csv; give both lists the same "
+        "the videos in folders 'leap' have label 1 in test.csv and label 2 in train.csv;"
     )
     assert not (tmp_path / "out" / "config.yaml").exists()
-    (data / "val.csv").write_text("\n".join(lists["test"]) + "\n")
-    with pytest.raises(UserError, match="label 1 in train.csv and label 2 in val.csv"):
+
+
+def test_a_validation_list_of_other_labels_stops_the_run(toy_set, tmp_path):
+    data = in_class_folders(toy_set, tmp_path, val=(0, 2, 1))
+    with pytest.raises(UserError, match="folders 'skip' have label 1 in train.csv and label 2 in val.csv"):
         launch.run(toy_cfg(data, tmp_path / "out"))
+
+
+def test_a_run_is_not_resumed_with_class_folders_of_other_labels(toy_set, tmp_path):
+    data = in_class_folders(toy_set, tmp_path / "one")
+    settings = ("TEST.ENABLE", "False", "SOLVER.MAX_EPOCH")
+    launch.run(toy_cfg(data, tmp_path / "out", *settings, "1"))
+    other = in_class_folders(toy_set, tmp_path / "other", train=(1, 0, 2), val=(1, 0, 2))
+    with pytest.raises(UserError, match="folders 'skip' have label 0 in train.csv and label 1 in"):
+        launch.run(toy_cfg(other, tmp_path / "out", *settings, "2"))
+    with pytest.raises(UserError, match="was trained with another UNIFORMER.HEAD_DIM"):
+        launch.run(toy_cfg(data, tmp_path / "out", *settings, "2", "UNIFORMER.HEAD_DIM", "8"))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +230,8 @@ def test_the_configuration_is_written_when_nothing_can_be_wrong_any_more(toy_set
     config.write_text("the one of an earlier run\n")
 
     class Part:
-        class_names, class_folders, dataset = ["a"], None, None
+        class_names, class_folders = ["a"], None
+        dataset = property(lambda self: self)
 
         def __init__(self, cfg, device):
             order.append((self.name, config.read_text() == "the one of an earlier run\n"))

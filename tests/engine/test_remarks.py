@@ -54,6 +54,7 @@ def test_a_rate_that_may_have_been_scaled_by_hand(remarks):
     assert line not in remarks(SCALED, *both[2:])
     assert line not in remarks(SCALED, *both, "SOLVER.BASE_LR_BATCH", 64)
     assert remarks(SCALED, *both, "SOLVER.BASE_LR_BATCH", 0) == []
+    assert line not in remarks(SCALED, "SOLVER.BASE_LR", 1e-4, "TRAIN.BATCH_SIZE", 32)  # nothing is scaled
 
 
 def test_a_key_without_effect(remarks):

@@ -318,29 +318,58 @@ def test_other_settings_that_no_tensor_shows_are_said(cfg, tmp_path, log):
     other = cfg(*light, "TEST.CHECKPOINT_FILE_PATH", path, "UNIFORMER.PRUNE_RATIO", ratios, "UNIFORMER.QKV_SCALE", 1)
     load_test_weights(other, new_model(other, CPU))
     assert (
-        "WARNING: the weights were trained with other settings that no tensor shows: UNIFORMER.QKV_SCALE: None -> 1.0; "
-        "UNIFORMER.PRUNE_RATIO: None -> [[], [], [1.0], [0.25]]"
+        "WARNING: the weights were trained with other settings that no tensor shows: UNIFORMER.QKV_SCALE: 0.25 -> 1.0; "
+        "UNIFORMER.PRUNE_RATIO: [[], [], [1.0], [0.5]] -> [[], [], [1.0], [0.25]]"
     ) in log
-    log.clear()
-    same = cfg(*light, "TEST.CHECKPOINT_FILE_PATH", path, "TEST.NUM_ENSEMBLE_VIEWS", 7)
-    load_test_weights(same, new_model(same, CPU))
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        ("TEST.NUM_ENSEMBLE_VIEWS", 7),
+        # Defaults written out.
+        ("UNIFORMER.QKV_SCALE", 0.25),
+        ("MODEL.MODEL_NAME", "Uniformer_light", "UNIFORMER.PRUNE_RATIO", "[[], [], [1], [0.5]]"),
+    ],
+)
+def test_settings_that_mean_the_same_are_not_warned_about(cfg, tmp_path, log, same):
+    path = save_whole(tmp_path / "w.pyth", cfg(*same[:2]) if same[0].startswith("MODEL") else cfg())
+    other = cfg(*same, "TEST.CHECKPOINT_FILE_PATH", path)
+    load_test_weights(other, new_model(other, CPU))
     assert not any("WARNING" in line for line in log)
 
 
-def test_class_folders_with_other_labels_are_refused(cfg, tmp_path):
-    path = save_whole(tmp_path / "w.pyth", cfg(), class_folders={0: "hop", 1: "skip", 2: "leap"})
+@pytest.mark.parametrize("text", ["date: 2024-13-45", "[" * 3000, "UNIFORMER: 3", "UNIFORMER: {HEAD_DIM: x}", "- a"])
+def test_a_configuration_of_something_else_is_passed_over(cfg, tmp_path, text):
+    path = tmp_path / "w.pyth"
+    torch.save({"model_state": new_model(cfg(), CPU).state_dict(), "cfg": text, "class_folders": {0: ["x"]}}, path)
+    assert load_test_weights(cfg("TEST.CHECKPOINT_FILE_PATH", path), new_model(cfg(), CPU)) == str(path)
+
+
+@pytest.mark.parametrize("data", [(None, {0: "leap", 1: "hop", 2: "skip"}), (["leap", "hop", "skip"], None)])
+def test_class_folders_stand_in_for_names(cfg, tmp_path, log, data):
+    trained = new_model(cfg(), CPU).eval()
+    path = tmp_path / "w.pyth"
+    folders = {0: "hop", 1: "skip", 2: "leap"}
+    torch.save({"model_state": trained.state_dict(), "class_folders": folders}, path)
+    clip = torch.randn(1, 3, 4, 32, 32)
     for load, key in ((load_test_weights, "TEST"), (load_start_weights, "TRAIN")):
-        config = cfg(f"{key}.CHECKPOINT_FILE_PATH", path)
-        load(config, new_model(config, CPU), None, {0: "Hop", 2: "leap"})
-        load(config, new_model(config, CPU), None, {0: "val_hop", 1: "val_leap"})  # no folders that training had
-        with pytest.raises(UserError) as error:
-            load(config, new_model(config, CPU), None, {0: "hop", 1: "leap", 2: "skip"})
-        assert str(error.value) == (
-            f"the videos in folders 'leap' have label 1 in {key.lower()}.csv and label 2 in the training of {path}; "
-            "give both lists the same labels, or, if these folders are no classes, write classes.json beside the lists"
-        )
-        # Names, where there are any, say more than folders.
-        load(config, new_model(config, CPU), ["hop", "leap", "skip"], {0: "hop", 1: "leap", 2: "skip"})
+        model = new_model(cfg("RNG_SEED", 99), CPU).eval()
+        load(cfg(f"{key}.CHECKPOINT_FILE_PATH", path), model, *data)
+        with torch.no_grad():
+            hop, skip, leap = trained(clip)[0].tolist()
+            assert model(clip)[0].tolist() == pytest.approx([leap, hop, skip], rel=1e-6)
+        assert log[-2].endswith("head remapped by name (3 classes)")
+
+
+def test_other_class_folders_begin_a_new_head_or_say_nothing(cfg, tmp_path):
+    path = save_whole(tmp_path / "w.pyth", cfg(), class_folders={0: "hop", 1: "skip", 2: "leap"})
+    two = cfg("MODEL.NUM_CLASSES", 2, "TRAIN.CHECKPOINT_FILE_PATH", path)
+    load_start_weights(two, new_model(two, CPU), None, {0: "leap", 1: "hop"})
+    test = cfg("TEST.CHECKPOINT_FILE_PATH", path)
+    load_test_weights(test, new_model(test, CPU), None, {0: "test_hop", 1: "test_skip", 2: "test_leap"})
+    with pytest.raises(UserError, match="folders 'leap' have label 0 in test.csv and label 2 in the training of"):
+        load_test_weights(test, new_model(test, CPU), None, {0: "leap", 1: "hop"})
 
 
 # ------------------------------------------------------------------------------------------------------------- a trial

@@ -7,7 +7,7 @@ import yaml
 
 from uniformer_video.config import load_config
 from uniformer_video.config.load import dump
-from uniformer_video.models.hidden import configuration_tree, contradictions, hidden_settings
+from uniformer_video.models.hidden import configuration_tree, contradictions, effective_settings, hidden_settings
 from uniformer_video.models.published import NETWORKS
 
 XXS = [[], [], [1.0] + [0.5] * 7, [0.5, 0.5]]
@@ -70,3 +70,41 @@ class TestCompare:
 
     def test_several(self):
         assert len(contradictions("video_xs", {"UNIFORMER.HEAD_DIM": 16, "UNIFORMER.QKV_SCALE": 1})) == 2
+
+
+class TestEffectiveSettings:
+    def test_of_a_configuration(self):
+        text = "UNIFORMER: {HEAD_DIM: 16, QKV_SCALE: null, DEPTH: [1, 1, 2, 1]}\nDATA: {MEAN: [0.1, 0.2, 0.3]}\n"
+        assert effective_settings(text) == {
+            "UNIFORMER.HEAD_DIM": 16,
+            "UNIFORMER.QKV_SCALE": 0.25,
+            "DATA.MEAN": [0.1, 0.2, 0.3],
+        }
+
+    @pytest.mark.parametrize("written", ["null", "[[], [], [1, 0.5], [0.5]]"])
+    def test_token_shares_are_written_out_for_an_hourglass_network_alone(self, written):
+        text = f"UNIFORMER: {{HEAD_DIM: 28, DEPTH: [1, 1, 2, 1], PRUNE_RATIO: {written}, TRADE_OFF: null}}\n"
+        light = effective_settings(text + "MODEL: {MODEL_NAME: Uniformer_light_fp32}\n")
+        shares = [[], [], [1.0, 0.5], [0.5]]
+        assert (light["UNIFORMER.PRUNE_RATIO"], light["UNIFORMER.TRADE_OFF"]) == (shares, shares)
+        assert set(effective_settings(text)) == {"UNIFORMER.HEAD_DIM", "UNIFORMER.QKV_SCALE"}
+
+    def test_a_scale_with_more_digits_is_the_same(self):
+        plain, written = (f"UNIFORMER: {{HEAD_DIM: 28, QKV_SCALE: {scale}}}\n" for scale in ("null", 28**-0.5))
+        assert effective_settings(plain) == effective_settings(written)
+        assert effective_settings(plain) != effective_settings("UNIFORMER: {HEAD_DIM: 28, QKV_SCALE: 0.2}\n")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "- a",
+            "UNIFORMER: 3",
+            "UNIFORMER: {HEAD_DIM: x, DEPTH: 3}",
+            "date: 2024-13-45",
+            "[" * 3000,
+            "UNIFORMER: {DEPTH: []}",
+        ],
+    )
+    def test_of_something_else(self, text):
+        assert effective_settings(text) == {}

@@ -15,7 +15,8 @@ MODEL_KEYS = (
         "uniformer",
         Choice(("uniformer",)),
         "Family of the network, as published files name it. A file that sets it gets the defaults of the published "
-        "code where it says nothing else: UNIFORMER.LOCAL_KERNEL [5, 5, 5] and SOLVER.CLIP_GRAD_L2NORM 20.",
+        "code where it says nothing else: UNIFORMER.LOCAL_KERNEL [5, 5, 5], SOLVER.CLIP_GRAD_L2NORM 20 and "
+        "TEST.MIXED_PRECISION False.",
     ),
     Key("MODEL.NUM_CLASSES", 400, Int(1), "Outputs of the head; labels run from 0 to this less one.", "classes"),
     Key(

@@ -22,7 +22,11 @@ from uniformer_video.runtime.registry import nearest
 
 BASE_KEY = "_BASE_"
 COMMAND_LINE = "command line"
-PUBLISHED_DEFAULTS = {"UNIFORMER.LOCAL_KERNEL": [5, 5, 5], "SOLVER.CLIP_GRAD_L2NORM": 20.0}
+PUBLISHED_DEFAULTS = {
+    "UNIFORMER.LOCAL_KERNEL": [5, 5, 5],
+    "SOLVER.CLIP_GRAD_L2NORM": 20.0,
+    "TEST.MIXED_PRECISION": False,
+}
 """What the published code does where its files say nothing, and this toolkit does otherwise."""
 _PROVENANCE = "_provenance"
 _ABSENT = object()
@@ -114,7 +118,7 @@ def differences(cfg: CfgNode, text: str) -> list[str]:
     """
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except _YAML_ERRORS:
         return []
     found = []
     for name in KEYS:

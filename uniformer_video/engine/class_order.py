@@ -20,7 +20,7 @@ NEW_HEAD: tuple[int, ...] = ()
 
 CHECKABLE_DATA = "write classes.json or classes.txt beside the lists, or set DATA.LABEL_SET"
 CHECKABLE_WEIGHTS = (
-    "use a checkpoint of this toolkit, weights by their name in the zoo, or what `tools/zoo.py export FILE OUT "
+    "use a checkpoint that has class names, weights by their name in the zoo, or what `tools/zoo.py export FILE OUT "
     "--label-set NAME` writes"
 )
 
@@ -164,33 +164,6 @@ def require_same_order(
         if key != other:
             raise UserError(
                 f"class {number} is {names[number]!r} in {where} and {others[number]!r} in {others_where}; {advice}"
-            )
-
-
-def require_same_folders(
-    folders: Mapping[int, str] | None, others: Mapping[int, str] | None, *, where: str, others_where: str
-) -> None:
-    """Refuse two lists without class names whose class folders show that they number the classes differently.
-
-    Args:
-        folders: the folder of each label (``class_folders``); nothing where folders are no classes.
-        others: the other list's.
-        where: whose folders they are, for the message.
-        others_where: whose the others are.
-
-    Raises:
-        UserError: a folder of videos has another label in the other list; one line.
-    """
-    theirs = {normalise(folder): label for label, folder in (others or {}).items()}
-    labels = [(label, folder, theirs.get(normalise(folder))) for label, folder in sorted((folders or {}).items())]
-    shared = [entry for entry in labels if entry[2] is not None]
-    # A single folder that both lists have may be one of another kind.
-    for label, folder, other in shared if len(shared) > 1 else ():
-        if label != other:
-            raise UserError(
-                f"the videos in folders {folder!r} have label {label} in {where} and label {other} in {others_where}; "
-                "give both lists the same labels, or, if these folders are no classes, write classes.json beside the "
-                "lists"
             )
 
 

@@ -11,7 +11,8 @@ from fvcore.common.config import CfgNode
 import uniformer_video
 from uniformer_video.config import changes, dump
 from uniformer_video.engine import checkpoint, results
-from uniformer_video.engine.class_order import require_same_folders
+from uniformer_video.engine.class_folders import Classes, names_to_compare
+from uniformer_video.engine.class_order import TEST
 from uniformer_video.engine.device import hardware_name, process_device, resolve_gpus
 from uniformer_video.engine.tester import Tester
 from uniformer_video.engine.trainer import Trainer
@@ -71,9 +72,8 @@ def work(cfg: CfgNode, gpus: int) -> int:
     # The test's list and weights are read before days of training, so that a mistake in them shows now.
     tester = Tester(cfg, device) if cfg.TEST.ENABLE else None
     trainer = Trainer(cfg, device) if cfg.TRAIN.ENABLE else None
-    if trainer and tester and trainer.class_names is None and tester.dataset.class_names is None:
-        folders = trainer.class_folders, tester.dataset.class_folders
-        require_same_folders(*folders, where="train.csv", others_where="test.csv")
+    if trainer and tester:
+        _check_classes(cfg, trainer, tester)
     if distributed.is_main():
         # Only now: a command with a mistake must not replace the configuration of the run that lies here.
         with atomic_write(output / CONFIG_FILE) as file:
@@ -81,6 +81,14 @@ def work(cfg: CfgNode, gpus: int) -> int:
     if trainer:
         trainer.run()
     return tester.run() if tester else 0
+
+
+def _check_classes(cfg: CfgNode, trainer: Trainer, tester: Tester) -> None:
+    """Refuse a test list that numbers its classes otherwise than the training list, before days of training."""
+    trained, tested = (
+        Classes(cfg.MODEL.NUM_CLASSES, part.class_names, part.class_folders) for part in (trainer, tester.dataset)
+    )
+    names_to_compare(trained, tested, purpose=TEST, where="train.csv", data_where="test.csv")
 
 
 def _log_start(cfg: CfgNode, device: torch.device) -> None:

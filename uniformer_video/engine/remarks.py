@@ -22,7 +22,8 @@ def remark_on_settings(cfg: CfgNode) -> None:
         )
         keys = ("SOLVER.BASE_LR", "TRAIN.BATCH_SIZE", "SOLVER.BASE_LR_BATCH")
         # The habit of other toolkits: there the rate of a command line is scaled by hand.
-        if [source_of(cfg, key) == COMMAND_LINE for key in keys] == [True, True, False]:
+        by_hand = [source_of(cfg, key) == COMMAND_LINE for key in keys] == [True, True, False]
+        if by_hand and global_batch(cfg) != solver.BASE_LR_BATCH:
             logger.warning(
                 "SOLVER.BASE_LR of the command line is taken for a step of SOLVER.BASE_LR_BATCH %d videos and scaled; "
                 "SOLVER.BASE_LR_BATCH 0 takes it as it is",

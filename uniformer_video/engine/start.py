@@ -9,11 +9,14 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from uniformer_video.config import differences
+from uniformer_video.config import dump
 from uniformer_video.datasets.class_names import find_class_names
 from uniformer_video.datasets.label_sets import PUBLISHED, recognise
 from uniformer_video.engine.checkpoint import best_path, newest_checkpoint
-from uniformer_video.engine.class_order import TEST, TRAIN, apply_class_order, class_names_of, require_same_folders
+from uniformer_video.engine.class_folders import Classes, class_folders_in, names_to_compare
+from uniformer_video.engine.class_order import TEST, TRAIN, apply_class_order, class_names_of
+from uniformer_video.models.head_order import head_size
+from uniformer_video.models.hidden import HEAD_DIM, effective_settings
 from uniformer_video.models.inspect import configuration_in
 from uniformer_video.models.published import NETWORKS
 from uniformer_video.models.weight_files import described
@@ -24,12 +27,6 @@ from uniformer_video.runtime.errors import UserError, WeightError
 from uniformer_video.runtime.logging import get_logger
 
 logger = get_logger(__name__)
-
-UNSEEN = (
-    *("UNIFORMER.QKV_SCALE", "UNIFORMER.PRUNE_RATIO", "UNIFORMER.TRADE_OFF"),
-    *("DATA.MEAN", "DATA.STD"),
-)
-"""Keys that change a network's scores and leave no trace in names and shapes of its weights, but for the head width."""
 
 
 def load_start_weights(
@@ -167,14 +164,14 @@ def _check_settings(cfg: CfgNode, content: object, found: Resolved) -> None:
     Raises:
         WeightError: its attention heads have another width, which makes every score wrong.
     """
-    text = configuration_in(content)
-    changed = {line.split(":")[0]: line for line in differences(cfg, text)} if text else {}
-    if "UNIFORMER.HEAD_DIM" in changed:
+    theirs, ours = effective_settings(configuration_in(content)), effective_settings(dump(cfg))
+    changed = {key: f"{key}: {value} -> {ours[key]}" for key, value in theirs.items() if ours.get(key, value) != value}
+    if HEAD_DIM in changed:
         raise WeightError(
-            f"{described(found.path)} was trained with other attention heads ({changed['UNIFORMER.HEAD_DIM']}), which "
-            "no tensor shows; set UNIFORMER.HEAD_DIM to the first of the two"
+            f"{described(found.path)} was trained with other attention heads ({changed[HEAD_DIM]}), which no "
+            "tensor shows; set UNIFORMER.HEAD_DIM to the first of the two"
         )
-    unlike = [changed[key] for key in UNSEEN if key in changed]
+    unlike = list(changed.values())
     if unlike:
         logger.warning("the weights were trained with other settings that no tensor shows: %s", "; ".join(unlike))
 
@@ -196,20 +193,16 @@ def _load(
     content = read_content(found.path)
     _check_settings(cfg, content, found)
     where = described(found.path)
-    names = class_names_of(content, found.entry.label_set if found.entry else None)
-    state, line = apply_class_order(
-        named_tensors(content, where),
-        names,
-        class_names,
-        purpose,
-        where,
-        num_classes=cfg.MODEL.NUM_CLASSES,
+    tensors = named_tensors(content, where)
+    known_names = class_names_of(content, found.entry.label_set if found.entry else None)
+    names, class_names = names_to_compare(
+        Classes(head_size(tensors) or 0, known_names, class_folders_in(content)),
+        Classes(cfg.MODEL.NUM_CLASSES, class_names, class_folders),
+        purpose=purpose,
+        where=f"the training of {found.path}",
+        data_where=f"{purpose}.csv",
     )
-    trained = content.get("class_folders") if isinstance(content, Mapping) else None
-    if names is None and class_names is None and isinstance(trained, Mapping):
-        require_same_folders(
-            class_folders, trained, where=f"{purpose}.csv", others_where=f"the training of {found.path}"
-        )
+    state, line = apply_class_order(tensors, names, class_names, purpose, where, num_classes=cfg.MODEL.NUM_CLASSES)
     # Of a run's own checkpoint there is nothing to say where its data never had names, of a trial where none are told.
     if line and not (class_names is None and (trial or (own and names is None))):
         known = recognise(class_names) if names is None and class_names is not None else None

@@ -22,7 +22,8 @@ from uniformer_video.engine.checkpoint import (
     restore,
     save_checkpoint,
 )
-from uniformer_video.engine.class_order import require_same_folders, require_same_order
+from uniformer_video.engine.class_folders import class_folders_in, require_same_folders
+from uniformer_video.engine.class_order import require_same_order
 from uniformer_video.engine.device import Precision, evaluation_mode
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
@@ -124,9 +125,17 @@ class Trainer:
             others_where=str(source),
             advice="a run goes on with the classes it began with; set OUTPUT_DIR to a new folder",
         )
+        if self.class_names is None or checkpoint.class_names is None:
+            others = class_folders_in({"class_folders": checkpoint.class_folders})
+            require_same_folders(self.class_folders, others, where="train.csv", others_where=str(source))
         restore(checkpoint, source, self.model, self.optimizer, self.precision.scaler)
         self.epoch, self.history, self.best = checkpoint.epoch, checkpoint.history, checkpoint.best
         changed = differences(self.cfg, checkpoint.cfg)
+        if any(change.startswith("UNIFORMER.HEAD_DIM:") for change in changed):
+            raise UserError(
+                f"{source} was trained with another UNIFORMER.HEAD_DIM, which no tensor shows; set it as it was, or "
+                "OUTPUT_DIR to a new folder"
+            )
         if changed:
             logger.warning("resuming with other settings than the checkpoint's: %s", "; ".join(changed))
         logger.info("resumed from %s after %d of %d epochs", source, self.epoch, self.cfg.SOLVER.MAX_EPOCH)

@@ -40,6 +40,7 @@ def write_weights(
     path: str | os.PathLike[str],
     *,
     class_names: Sequence[str] | None = None,
+    class_folders: Mapping[int, str] | None = None,
     config_yaml: str = "",
     half: bool = False,
 ) -> None:
@@ -52,6 +53,7 @@ def write_weights(
         state: tensors by parameter name.
         path: with one of these endings.
         class_names: of the head's outputs, in their order.
+        class_folders: the folder of each label in the training list, where every class had its own.
         config_yaml: the configuration.
         half: floating tensors become float16.
 
@@ -79,6 +81,7 @@ def write_weights(
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     facts = {
         "class_names": list(class_names) if class_names is not None else None,
+        "class_folders": dict(class_folders) if class_folders else None,
         "cfg": config_yaml or None,
         "network": " or ".join(inspect_weights(tensors, config_yaml).networks) or None,
     }
@@ -116,11 +119,13 @@ def export_file(
     content = read_content(source)
     state = named_tensors(content, described(source))
     own = class_names_in(content)
+    folders = content.get("class_folders") if isinstance(content, Mapping) else None
     if own and class_names and list(own) != list(class_names):
         raise UserError(f"{described(source)} has class names of its own, which are other ones; leave --label-set out")
     write_weights(
         *(state, path),
         class_names=own or class_names,
+        class_folders=folders if isinstance(folders, Mapping) else None,
         config_yaml=without_places(configuration_in(content)),
         half=half,
     )

@@ -11,6 +11,7 @@ import yaml
 from uniformer_video.models.published import NETWORKS
 
 HEAD_DIM, QKV_SCALE = "UNIFORMER.HEAD_DIM", "UNIFORMER.QKV_SCALE"
+_SECTIONS = ("UNIFORMER", "MODEL", "DATA")
 MERGING = ("UNIFORMER.PRUNE_RATIO", "UNIFORMER.TRADE_OFF")
 """Keys that only an Hourglass has a use for."""
 
@@ -41,6 +42,34 @@ def hidden_settings(config_yaml: str, kind: str | None) -> dict[str, Any]:
     keys = (HEAD_DIM, QKV_SCALE, *(MERGING if kind == "Hourglass" else ()))
     found = {key: section.get(key.split(".")[1]) for key in keys}
     return {key: value for key, value in found.items() if value is not None}
+
+
+def effective_settings(config_yaml: str) -> dict[str, Any]:
+    """Return what a configuration means for a network's scores and no tensor shows, defaults written out.
+
+    Args:
+        config_yaml: of a run of this toolkit; of anything else, whatever has no such form is left out.
+
+    Returns:
+        Values by configuration key: the width of attention heads, the scale of attention, DATA.MEAN and DATA.STD, and
+        of an hourglass network the token shares of each block.
+    """
+    tree = configuration_tree(config_yaml)
+    section, model, data = (tree.get(name) if isinstance(tree.get(name), dict) else {} for name in _SECTIONS)
+    width, depths = section.get("HEAD_DIM"), section.get("DEPTH")
+    settings: dict[str, Any] = {}
+    if type(width) is int and width > 0:
+        scale = section.get("QKV_SCALE")
+        settings[HEAD_DIM] = width
+        settings[QKV_SCALE] = float(f"{scale if isinstance(scale, int | float) else width**-0.5:.4g}")
+    light = str(model.get("MODEL_NAME", "")).lower().startswith("uniformer_light")
+    if light and isinstance(depths, list) and len(depths) == 4 and all(type(depth) is int for depth in depths):
+        published = [[], [], [1.0] + [0.5] * (depths[2] - 1), [0.5] * depths[3]]
+        for key in MERGING:
+            value = section.get(key.split(".")[1])
+            settings[key] = published if value is None else value
+    settings |= {f"DATA.{name}": data[name] for name in ("MEAN", "STD") if name in data}
+    return settings
 
 
 def contradictions(name: str, hidden: Mapping[str, Any]) -> list[str]:
