@@ -42,8 +42,8 @@ holds them together. Do not edit.
   The rows that do not agree have a number, and below their table stands why.
 - **weights**: the name by which `UNIFORMER.PRETRAIN_NAME`, `TRAIN.CHECKPOINT_FILE_PATH` and
   `TEST.CHECKPOINT_FILE_PATH` find them. *Italic*: no public address is known; put the file into the folder that
-  `UNIFORMER_WEIGHTS` names. A dagger (†): no hash of the file is published: a download is checked by
-  its network and classes alone. A dash: not in
+  `UNIFORMER_WEIGHTS` names. A dagger (†): no hash of the file is published; a
+  download is checked by its network and classes alone. A dash: not in
   the zoo; give a path.
 """
 
