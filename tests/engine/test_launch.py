@@ -207,7 +207,7 @@ def test_a_run_is_not_resumed_with_class_folders_of_other_labels(toy_set, tmp_pa
     other = in_class_folders(toy_set, tmp_path / "other", train=(1, 0, 2), val=(1, 0, 2))
     with pytest.raises(UserError, match="folders 'skip' have label 0 in train.csv and label 1 in"):
         launch.run(toy_cfg(other, tmp_path / "out", *settings, "2"))
-    with pytest.raises(UserError, match="was trained with another UNIFORMER.HEAD_DIM"):
+    with pytest.raises(UserError, match="was trained with other attention heads .UNIFORMER.HEAD_DIM: 16 -> 8."):
         launch.run(toy_cfg(data, tmp_path / "out", *settings, "2", "UNIFORMER.HEAD_DIM", "8"))
 
 

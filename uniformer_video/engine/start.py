@@ -158,22 +158,28 @@ def _check_head_width(cfg: CfgNode, entry: ZooEntry) -> None:
         )
 
 
-def _check_settings(cfg: CfgNode, content: object, found: Resolved) -> None:
+def compare_settings(cfg: CfgNode, config_yaml: str, where: str) -> list[str]:
     """Compare what no tensor shows with the configuration that a checkpoint of this toolkit carries.
+
+    Args:
+        cfg: the configuration of this run.
+        config_yaml: the checkpoint's; anything else is passed over.
+        where: subject of the message.
+
+    Returns:
+        For each other setting ``KEY: theirs -> ours``.
 
     Raises:
         WeightError: its attention heads have another width, which makes every score wrong.
     """
-    theirs, ours = effective_settings(configuration_in(content)), effective_settings(dump(cfg))
+    theirs, ours = effective_settings(config_yaml), effective_settings(dump(cfg))
     changed = {key: f"{key}: {value} -> {ours[key]}" for key, value in theirs.items() if ours.get(key, value) != value}
     if HEAD_DIM in changed:
         raise WeightError(
-            f"{described(found.path)} was trained with other attention heads ({changed[HEAD_DIM]}), which no "
+            f"{where} was trained with other attention heads ({changed[HEAD_DIM]}), which no "
             "tensor shows; set UNIFORMER.HEAD_DIM to the first of the two"
         )
-    unlike = list(changed.values())
-    if unlike:
-        logger.warning("the weights were trained with other settings that no tensor shows: %s", "; ".join(unlike))
+    return list(changed.values())
 
 
 def _load(
@@ -191,8 +197,10 @@ def _load(
     if found.entry:
         _check_head_width(cfg, found.entry)
     content = read_content(found.path)
-    _check_settings(cfg, content, found)
     where = described(found.path)
+    unlike = compare_settings(cfg, configuration_in(content), where)
+    if unlike:
+        logger.warning("the weights were trained with other settings that no tensor shows: %s", "; ".join(unlike))
     tensors = named_tensors(content, where)
     known_names = class_names_of(content, found.entry.label_set if found.entry else None)
     names, class_names = names_to_compare(

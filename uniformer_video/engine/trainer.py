@@ -31,7 +31,7 @@ from uniformer_video.engine.plots import draw_curves
 from uniformer_video.engine.precise_bn import recompute_batch_norm
 from uniformer_video.engine.remarks import remark_on_settings
 from uniformer_video.engine.report import TrainReport, open_tensorboard
-from uniformer_video.engine.start import find_source, load_start_weights, own_checkpoint
+from uniformer_video.engine.start import compare_settings, find_source, load_start_weights, own_checkpoint
 from uniformer_video.engine.validator import validate
 from uniformer_video.metrics.meters import AverageMeter
 from uniformer_video.runtime import distributed
@@ -128,14 +128,10 @@ class Trainer:
         if self.class_names is None or checkpoint.class_names is None:
             others = class_folders_in({"class_folders": checkpoint.class_folders})
             require_same_folders(self.class_folders, others, where="train.csv", others_where=str(source))
+        compare_settings(self.cfg, checkpoint.cfg, str(source))
         restore(checkpoint, source, self.model, self.optimizer, self.precision.scaler)
         self.epoch, self.history, self.best = checkpoint.epoch, checkpoint.history, checkpoint.best
         changed = differences(self.cfg, checkpoint.cfg)
-        if any(change.startswith("UNIFORMER.HEAD_DIM:") for change in changed):
-            raise UserError(
-                f"{source} was trained with another UNIFORMER.HEAD_DIM, which no tensor shows; set it as it was, or "
-                "OUTPUT_DIR to a new folder"
-            )
         if changed:
             logger.warning("resuming with other settings than the checkpoint's: %s", "; ".join(changed))
         logger.info("resumed from %s after %d of %d epochs", source, self.epoch, self.cfg.SOLVER.MAX_EPOCH)

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from uniformer_video.models.hourglass import published_shares
 from uniformer_video.models.published import NETWORKS
 
 HEAD_DIM, QKV_SCALE = "UNIFORMER.HEAD_DIM", "UNIFORMER.QKV_SCALE"
@@ -64,10 +65,9 @@ def effective_settings(config_yaml: str) -> dict[str, Any]:
         settings[QKV_SCALE] = float(f"{scale if isinstance(scale, int | float) else width**-0.5:.4g}")
     light = str(model.get("MODEL_NAME", "")).lower().startswith("uniformer_light")
     if light and isinstance(depths, list) and len(depths) == 4 and all(type(depth) is int for depth in depths):
-        published = [[], [], [1.0] + [0.5] * (depths[2] - 1), [0.5] * depths[3]]
         for key in MERGING:
             value = section.get(key.split(".")[1])
-            settings[key] = published if value is None else value
+            settings[key] = published_shares(depths) if value is None else value
     settings |= {f"DATA.{name}": data[name] for name in ("MEAN", "STD") if name in data}
     return settings
 
@@ -83,9 +83,7 @@ def contradictions(name: str, hidden: Mapping[str, Any]) -> list[str]:
         For each ``KEY value, published value``.
     """
     head, depths = NETWORKS[name].kwargs["head_dim"], NETWORKS[name].kwargs["depths"]
-    # The share of tokens that each block keeps, and the weight of its fresh scores.
-    shares = [[], [], [1.0] + [0.5] * (depths[2] - 1), [0.5] * depths[3]]
-    published = {HEAD_DIM: head, QKV_SCALE: head**-0.5, **dict.fromkeys(MERGING, shares)}
+    published = {HEAD_DIM: head, QKV_SCALE: head**-0.5, **dict.fromkeys(MERGING, published_shares(depths))}
     return [
         f"{key} {value}, published {published[key]}"
         for key, value in hidden.items()

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uniformer_video.models.arguments import as_clips, check_mlp_ratios, check_numbers, check_stages, for_each_stage
-from uniformer_video.models.blocks import POSITION_KERNEL, LocalBlock
+from uniformer_video.models.arguments import as_clips, check_numbers, check_stages
 from uniformer_video.models.hourglass_block import HourglassBlock
 from uniformer_video.models.layers import ConvStem, PatchEmbed, apply_to_volume, to_grid, to_volume
 from uniformer_video.models.merging import pool_scores
 from uniformer_video.models.recompute import recompute
+from uniformer_video.models.stages import make_stages, start_linear_layers
 
 PerBlock = Sequence[Sequence[float]]
 """One list for each of the four stages, one number for each of its blocks; those of stages 1 and 2 are empty."""
@@ -93,9 +93,6 @@ class Hourglass(nn.Module):
             raise ValueError(f"widths must begin with at least 2 for the two convolutions of the stem, got {widths[0]}")
         if image and std:
             raise ValueError("image is True, which leaves no time for std: set std False")
-        mlp_ratios = for_each_stage("mlp_ratio", mlp_ratio)
-        check_mlp_ratios(mlp_ratios, widths)
-        scales = [layer_scale_init if on else None for on in for_each_stage("layer_scale", layer_scale)]
         merging = _merging_options(prune_ratio, trade_off, depths)
         self.num_classes = num_classes
         self.widths = tuple(widths)
@@ -107,24 +104,24 @@ class Hourglass(nn.Module):
             setattr(self, f"patch_embed{stage}", embed)
         self.cls_upsample = nn.Linear(widths[2], widths[3])
 
-        rates = iter(drop_path_rate * index / max(sum(depths) - 1, 1) for index in range(sum(depths)))
-        local = {"kernel": (1, *local_kernel[1:]) if image else tuple(local_kernel)}
-        attention = {"qkv_bias": qkv_bias, "qk_scale": qk_scale, "attention_dropout": attention_dropout}
-        for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
-            common = {
-                "mlp_ratio": mlp_ratios[stage],
-                "dropout": dropout,
-                "position_kernel": (1, *POSITION_KERNEL[1:]) if image else POSITION_KERNEL,
-                "layer_scale": scales[stage],
-            }
-            blocks = nn.ModuleList()
-            for _ in range(depth):
-                if stage < 2:
-                    blocks.append(LocalBlock(width, drop_path=next(rates), **local, **common))
-                else:
-                    options = {"heads": width // head_dim, **attention, **common, **next(merging)}
-                    blocks.append(HourglassBlock(width, drop_path=next(rates), **options))
-            setattr(self, f"blocks{stage + 1}", blocks)
+        stages = make_stages(
+            lambda width, **options: HourglassBlock(width, **options, **next(merging)),
+            depths=depths,
+            widths=widths,
+            head_dim=head_dim,
+            mlp_ratio=mlp_ratio,
+            local_kernel=local_kernel,
+            dropout=dropout,
+            drop_path_rate=drop_path_rate,
+            layer_scale=layer_scale,
+            layer_scale_init=layer_scale_init,
+            image=image,
+            qkv_bias=qkv_bias,
+            qk_scale=qk_scale,
+            attention_dropout=attention_dropout,
+        )
+        for stage, blocks in enumerate(stages, start=1):
+            setattr(self, f"blocks{stage}", blocks)
 
         self.stem_dropout = nn.Dropout(dropout)
         self.norm = nn.BatchNorm3d(widths[-1])
@@ -136,11 +133,7 @@ class Hourglass(nn.Module):
 
     def reset_parameters(self) -> None:
         """Start linear layers at truncated normal 0.02 with zero bias; convolutions and norms keep torch's start."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_linear_layers(self)
         nn.init.zeros_(self.cls_token)
 
     def forward(self, clips: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -225,6 +218,12 @@ def _embeds(widths: Sequence[int], *, std: bool, image: bool) -> Iterator[nn.Mod
         yield PatchEmbed(widths[stage - 1], widths[stage], (3 if std else 1, 2, 2), (1, 2, 2))
 
 
+def published_shares(depths: Sequence[int]) -> list[list[float]]:
+    """Return the published ``prune_ratio``, and ``trade_off`` too: 1 for the first block, 0.5 for the others."""
+    shares = ([1.0] + [0.5] * (depths[2] + depths[3]))[: depths[2] + depths[3]]
+    return [[], [], shares[: depths[2]], shares[depths[2] :]]
+
+
 def _merging_options(
     prune_ratio: PerBlock | None, trade_off: PerBlock | None, depths: Sequence[int]
 ) -> Iterator[dict[str, float | bool]]:
@@ -251,8 +250,7 @@ def _for_each_block(name: str, values: PerBlock | None, depths: Sequence[int], a
 
     ``allowed`` is "(0, 1]" or "[0, 1]".
     """
-    if values is None:
-        return ([1.0] + [0.5] * (depths[2] + depths[3]))[: depths[2] + depths[3]]
+    values = published_shares(depths) if values is None else values
     if len(values) != 4:
         raise ValueError(f"{name} must be four lists, one for each stage, got {list(values)}")
     least = math.ulp(0.0) if allowed.startswith("(") else 0.0

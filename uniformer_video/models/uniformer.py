@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uniformer_video.models.arguments import as_clips, check_mlp_ratios, check_numbers, check_stages, for_each_stage
-from uniformer_video.models.blocks import POSITION_KERNEL, GlobalBlock, LocalBlock, SplitBlock
+from uniformer_video.models.arguments import as_clips, check_numbers, check_stages
+from uniformer_video.models.blocks import GlobalBlock, SplitBlock
 from uniformer_video.models.layers import ConvEmbed, ConvStem, PatchEmbed, apply_to_volume, to_grid, to_volume
 from uniformer_video.models.recompute import recompute
+from uniformer_video.models.stages import make_stages, start_linear_layers
 
 
 class Uniformer(nn.Module):
@@ -89,9 +90,6 @@ class Uniformer(nn.Module):
         if image and (split or std):
             timed = "split" if split else "std"
             raise ValueError(f"image is True, which leaves no time for {timed}: set {timed} False")
-        mlp_ratios = for_each_stage("mlp_ratio", mlp_ratio)
-        check_mlp_ratios(mlp_ratios, widths)
-        scales = [layer_scale_init if on else None for on in for_each_stage("layer_scale", layer_scale)]
         self.num_classes = num_classes
         self.widths = tuple(widths)
         self.checkpoint_blocks = tuple(checkpoint_blocks)
@@ -100,25 +98,24 @@ class Uniformer(nn.Module):
         for stage, embed in enumerate(_embeds((3, *widths), std=std, conv_stem=conv_stem, image=image), start=1):
             setattr(self, f"patch_embed{stage}", embed)
 
-        rates = iter(drop_path_rate * index / max(sum(depths) - 1, 1) for index in range(sum(depths)))
-        local = {"kernel": (1, *local_kernel[1:]) if image else tuple(local_kernel)}
-        attention = {"qkv_bias": qkv_bias, "qk_scale": qk_scale, "attention_dropout": attention_dropout}
-        global_block = SplitBlock if split else GlobalBlock
-        for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
-            common = {
-                "mlp_ratio": mlp_ratios[stage],
-                "dropout": dropout,
-                "position_kernel": (1, *POSITION_KERNEL[1:]) if image else POSITION_KERNEL,
-                "layer_scale": scales[stage],
-            }
-            blocks = nn.ModuleList()
-            for _ in range(depth):
-                if stage < 2:
-                    blocks.append(LocalBlock(width, drop_path=next(rates), **local, **common))
-                else:
-                    heads = width // head_dim
-                    blocks.append(global_block(width, heads=heads, drop_path=next(rates), **attention, **common))
-            setattr(self, f"blocks{stage + 1}", blocks)
+        stages = make_stages(
+            SplitBlock if split else GlobalBlock,
+            depths=depths,
+            widths=widths,
+            head_dim=head_dim,
+            mlp_ratio=mlp_ratio,
+            local_kernel=local_kernel,
+            dropout=dropout,
+            drop_path_rate=drop_path_rate,
+            layer_scale=layer_scale,
+            layer_scale_init=layer_scale_init,
+            image=image,
+            qkv_bias=qkv_bias,
+            qk_scale=qk_scale,
+            attention_dropout=attention_dropout,
+        )
+        for stage, blocks in enumerate(stages, start=1):
+            setattr(self, f"blocks{stage}", blocks)
 
         self.stem_dropout = nn.Dropout(dropout)
         self.norm = nn.BatchNorm3d(widths[-1])
@@ -129,11 +126,7 @@ class Uniformer(nn.Module):
 
     def reset_parameters(self) -> None:
         """Start linear layers at truncated normal 0.02 with zero bias; convolutions and norms keep torch's start."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_linear_layers(self)
         for module in self.modules():
             if isinstance(module, SplitBlock):
                 module.start_as_identity_in_time()
