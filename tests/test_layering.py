@@ -22,8 +22,10 @@ FLOORS = {
     "models": 1,
     "solver": 1,
     "metrics": 1,
+    "drawing": 1,
     "datasets": 2,
     "engine": 3,
+    "prepare": 3,
     "tools": 4,
     "tests": 5,
 }

@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.datasets.class_names import find_class_names
 from uniformer_video.datasets.records import VideoRecord
-from uniformer_video.engine.plots import ContactRow, draw_contact_sheet
+from uniformer_video.drawing.contact_sheet import ContactRow, draw_contact_sheet
 from uniformer_video.engine.results import FOLDER, confidences
 from uniformer_video.runtime.errors import DataError
 from uniformer_video.video.open import open_video

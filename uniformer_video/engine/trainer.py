@@ -13,6 +13,7 @@ from torch import nn
 from uniformer_video.config import differences, dump
 from uniformer_video.datasets import build_dataset
 from uniformer_video.datasets.loader import Batch
+from uniformer_video.drawing.curves import draw_curves
 from uniformer_video.engine import setup
 from uniformer_video.engine.checkpoint import (
     Checkpoint,
@@ -27,7 +28,6 @@ from uniformer_video.engine.class_order import require_same_order
 from uniformer_video.engine.device import Precision, evaluation_mode
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
-from uniformer_video.engine.plots import draw_curves
 from uniformer_video.engine.precise_bn import recompute_batch_norm
 from uniformer_video.engine.remarks import remark_on_settings
 from uniformer_video.engine.report import TrainReport, open_tensorboard
