@@ -73,7 +73,7 @@ class TestTable:
             ("DATA.PATH_LABEL_SEPARATOR", " "),
             ("DATA.MEAN", [0.45, 0.45, 0.45]),
             ("DATA.STD", [0.225, 0.225, 0.225]),
-            ("DATA.DECODING_BACKEND", "pyav"),
+            ("DATA.DECODING_BACKEND", "auto"),
             ("MODEL.NUM_CLASSES", 400),
             ("UNIFORMER.EMBED_DIM", [64, 128, 320, 512]),
             ("UNIFORMER.DEPTH", [3, 4, 8, 3]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uniformer_video.config import KEYS, changes, differences, dump, get_cfg, get_value, load_config
+from uniformer_video.config import KEYS, changes, differences, dump, get_cfg, get_value, load_config, with_values
 from uniformer_video.config.kinds import Bool, Choice, Either, Int, List, Maybe, Number, OrWord, Text
 from uniformer_video.config.load import Change, source_of
 from uniformer_video.runtime.errors import ConfigError
@@ -204,6 +205,31 @@ class TestSourceOf:
         assert source_of(cfg, "SOLVER.BASE_LR") == f"{tmp_path / 'a.yaml'}:2"
         assert source_of(cfg, "SOLVER.MAX_EPOCH") == "command line"
         assert source_of(cfg, "SOLVER.MOMENTUM") == source_of(get_cfg(), "SOLVER.BASE_LR") == ""
+
+
+class TestWithValues:
+    def test_a_copy_has_the_values_and_where_they_come_from(self, write):
+        cfg = load_config(write("MODEL: {NUM_CLASSES: auto}\n"), ["DATA.NUM_FRAMES", "4"])
+        other = with_values(cfg, {"MODEL.NUM_CLASSES": 7}, "classes.json")
+        assert (cfg.MODEL.NUM_CLASSES, other.MODEL.NUM_CLASSES) == ("auto", 7)
+        assert source_of(other, "MODEL.NUM_CLASSES") == "classes.json"
+        assert source_of(cfg, "MODEL.NUM_CLASSES").endswith("a.yaml:1")
+        assert source_of(other, "DATA.NUM_FRAMES") == "command line"
+        assert other.is_frozen()
+        assert cfg.is_frozen()
+        assert differences(other, dump(cfg)) == ["MODEL.NUM_CLASSES: auto -> 7"]
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"MODEL.NUM_CLASSES": 0}, "the data: MODEL.NUM_CLASSES is 0; allowed: auto or whole number >= 1"),
+            ({"SHARD_ID": 2}, "SHARD_ID is 2 of NUM_SHARDS 1"),
+            ({"MODEL.CLASSES": 2}, "the data: unknown key MODEL.CLASSES"),
+        ],
+    )
+    def test_values_are_checked(self, values, message):
+        with pytest.raises(ConfigError, match="^" + re.escape(message)):
+            with_values(load_config(), values, "the data")
 
 
 class TestPublishedDefaults:
@@ -413,13 +439,13 @@ class TestValues:
             ("RNG_SEED", "-1", "whole number >= 0"),
             ("TRAIN.ENABLE", "1", "True or False"),
             ("SOLVER.BASE_LR", ".nan", "number >= 0"),
-            ("DATA.DECODING_BACKEND", "opencv", "one of pyav, decord"),
+            ("DATA.DECODING_BACKEND", "opencv", "one of auto, pyav, decord, torchcodec"),
             ("UNIFORMER.LOCAL_KERNEL", "[5, 5]", "list of 3, each a whole number >= 1 (positions)"),
             ("UNIFORMER.LOCAL_KERNEL", "5", "list of 3, each a whole number >= 1 (positions)"),
             ("SOLVER.CLIP_GRAD_L2NORM", "none at all", "null or number >= 1e-12"),
             ("DATA_LOADER.NUM_WORKERS", "many", "auto or whole number >= 0 (processes)"),
             ("OUTPUT_DIR", "[a]", "string"),
-            ("MODEL.NUM_CLASSES", "", "whole number >= 1 (classes)"),
+            ("MODEL.NUM_CLASSES", "", "auto or whole number >= 1 (classes)"),
         ],
     )
     def test_a_wrong_value_in_a_file_is_told_with_line_value_and_what_is_allowed(self, write, key, value, allowed):

@@ -102,6 +102,26 @@ REFUSED = [
         "MIXUP.ENABLE is True, but MODEL.LOSS_FUNC cross_entropy takes no mixed labels; "
         "set MODEL.LOSS_FUNC soft_cross_entropy or MIXUP.ENABLE False",
     ),
+    *[
+        (
+            {"DATA__MULTI_LABEL": True, "MODEL__LOSS_FUNC": loss},
+            f"DATA.MULTI_LABEL is True, but MODEL.LOSS_FUNC {loss} is for one label a video; "
+            "set MODEL.LOSS_FUNC bce_logit",
+        )
+        for loss in ("soft_cross_entropy", "cross_entropy")
+    ],
+    (
+        {"MODEL__CLASS_WEIGHTS": [1.0, 2.0], "MODEL__NUM_CLASSES": 3},
+        "MODEL.CLASS_WEIGHTS has 2 weights, but MODEL.NUM_CLASSES is 3; give one for each class",
+    ),
+    (
+        {"MODEL__CLASS_WEIGHTS": [0.0, 0.0], "MODEL__NUM_CLASSES": 2},
+        "MODEL.CLASS_WEIGHTS are all 0: nothing would be trained; set one of them above 0",
+    ),
+    (
+        {"DATA__FLIP_LABEL_MAP": [[0, 1], ["push", "push"]]},
+        "DATA.FLIP_LABEL_MAP pairs 'push' with itself; a pair is two classes that a mirror swaps",
+    ),
     (
         {"MIXUP__ENABLE": True, "MIXUP__ALPHA": 0.0, "MIXUP__CUTMIX_ALPHA": 0.0},
         "MIXUP.ENABLE is True, but MIXUP.ALPHA and MIXUP.CUTMIX_ALPHA are both 0; set one above 0",
@@ -174,6 +194,15 @@ ALLOWED = [
     {"MODEL__USE_CHECKPOINT": True, "MODEL__CHECKPOINT_NUM": [3, 4, 8, 3]},
     {"MODEL__LOSS_FUNC": "cross_entropy"},
     {"MIXUP__ENABLE": True, "MIXUP__ALPHA": 0.0},
+    {"MIXUP__ENABLE": True, "MODEL__LOSS_FUNC": "bce_logit"},
+    {"DATA__MULTI_LABEL": True, "MODEL__LOSS_FUNC": "bce_logit"},
+    {"DATA__MULTI_LABEL": True, "MODEL__LOSS_FUNC": "auto"},
+    {"DATA__MULTI_LABEL": "auto"},
+    {"MODEL__LOSS_FUNC": "bce_logit"},
+    {"MODEL__CLASS_WEIGHTS": "balanced"},
+    {"MODEL__CLASS_WEIGHTS": [0.0, 2.0], "MODEL__NUM_CLASSES": 2},
+    {"MODEL__CLASS_WEIGHTS": [1.0], "MODEL__NUM_CLASSES": "auto"},
+    {"DATA__FLIP_LABEL_MAP": [[0, 1], ["push left", "push right"]]},
     {"MIXUP__ENABLE": True, "MIXUP__CUTMIX_ALPHA": 0.0},
     {"MIXUP__ALPHA": 0.0, "MIXUP__CUTMIX_ALPHA": 0.0},
     {"SOLVER__WARMUP_EPOCHS": 10.5, "SOLVER__MAX_EPOCH": 10},

@@ -1,15 +1,22 @@
 """Keys of the data path: DATA, AUG, MIXUP, DATA_LOADER."""
 
-from uniformer_video.config.kinds import Bool, Choice, Int, Key, List, Number, OrWord, Text
+from uniformer_video.config.kinds import Bool, Choice, Either, Int, Key, List, Number, OrWord, Text
 
 DATA_KEYS = (
-    Key("DATA.PATH_TO_DATA_DIR", "", Text(), "Folder that holds train.csv, val.csv and test.csv (`path label` lines)."),
+    Key(
+        "DATA.PATH_TO_DATA_DIR",
+        "",
+        Text(),
+        "Folder that holds train.csv, val.csv and test.csv (`path label` lines), such as tools/prepare_dataset.py "
+        "writes, or the official annotation files of a benchmark set (docs/DATASETS.md).",
+    ),
     Key(
         "DATA.PATH_PREFIX",
         "",
         Text(),
-        "Folder put in front of relative paths of the lists. Empty: the folder of the list, or the working directory "
-        "when the first path of the list exists only there.",
+        "Folder put in front of relative paths of the lists, and searched for the videos that official annotation "
+        "files name. Empty: the folder of the list, or the working directory when the first path of the list exists "
+        "only there.",
     ),
     Key(
         "DATA.PATH_LABEL_SEPARATOR",
@@ -26,10 +33,51 @@ DATA_KEYS = (
         "of the alphabet. Empty: told from the folders of the videos, where they are named after known classes.",
     ),
     Key(
+        "DATA.MULTI_LABEL",
+        False,
+        Choice((False, True, "auto")),
+        "A video has any number of labels (`path 3,7` in a list): sigmoid in place of softmax, mAP in place of top-1. "
+        "auto: as dataset.json beside the lists says, False where there is none.",
+    ),
+    Key(
+        "DATA.SPLIT",
+        1,
+        Int(1, 3),
+        "Which official split of UCF101 and HMDB51 is read, where DATA.PATH_TO_DATA_DIR holds their split files.",
+    ),
+    Key(
+        "DATA.LABEL_PATH_TEMPLATE",
+        "",
+        Text(),
+        "Name of the lists of `folder frames label` (Something-Something), {} standing for the split: "
+        "somesomev2_rgb_{}_split.txt. Empty: the usual names.",
+    ),
+    Key(
+        "DATA.IMAGE_TEMPLATE",
+        "",
+        Text(),
+        "Names of the pictures in a folder of frames, such as img_{:05d}.jpg. Empty: told from the folder's files.",
+    ),
+    Key(
+        "DATA.IMAGE_FPS",
+        12.0,
+        Number(0.01),
+        "Rate of folders of frames, used with DATA.TARGET_FPS. Something-Something V1 has 12.",
+        "frames / s",
+    ),
+    Key(
         "DATA.INPUT_CHANNEL_NUM", [3], List(Choice((3,)), 1), "Channels of a frame, as published files name them: RGB."
     ),
     Key("DATA.NUM_FRAMES", 8, Int(1), "Frames in a clip, as the network sees it.", "frames"),
     Key("DATA.SAMPLING_RATE", 8, Int(1), "Distance between two frames of a clip in the video.", "source frames"),
+    Key(
+        "DATA.TARGET_FPS",
+        0.0,
+        Number(0),
+        "Every video is seen at this rate: frame k is the one on screen at k / TARGET_FPS seconds. 0: each frame of "
+        "the file, whatever its rate.",
+        "frames / s",
+    ),
     Key(
         "DATA.USE_OFFSET_SAMPLING",
         True,
@@ -65,11 +113,46 @@ DATA_KEYS = (
         "DATA.RANDOM_FLIP",
         True,
         Bool(),
-        "Mirror half of the training clips. Set False where left and right make a class, as in Something-Something.",
+        "Mirror half of the training clips. Classes whose names say left or right are not mirrored, but for those of "
+        "DATA.FLIP_LABEL_MAP. False: none, as in the Something-Something recipes.",
+    ),
+    Key(
+        "DATA.FLIP_LABEL_MAP",
+        [],
+        List(List(Either(Int(0), Text()), 2)),
+        "Pairs of classes, by number or name, that a mirrored clip swaps, such as [[86, 87], [93, 94], [166, 167]] of "
+        "Something-Something.",
     ),
     Key("DATA.MEAN", [0.45, 0.45, 0.45], List(Number(), 3), "Subtracted from pixels in [0, 1], for R, G, B."),
     Key("DATA.STD", [0.225, 0.225, 0.225], List(Number(1e-6), 3), "Pixels are divided by it, for R, G, B."),
-    Key("DATA.DECODING_BACKEND", "pyav", Choice(("pyav", "decord")), "Library that decodes videos."),
+    Key(
+        "DATA.DECODING_BACKEND",
+        "auto",
+        Choice(("auto", "pyav", "decord", "torchcodec")),
+        "Library that decodes videos. auto: the fastest one that is exact for a file. What the named one cannot read "
+        "exactly is read with another, and the log says so once. No setting changes any frame.",
+    ),
+    Key(
+        "DATA.DECODE_TIMEOUT",
+        60.0,
+        Number(0),
+        "Limit on reading one video; one that takes longer counts as unreadable. 0: none.",
+        "seconds",
+    ),
+    Key(
+        "DATA.MAX_BAD_FRACTION",
+        0.1,
+        Number(0, 1),
+        "Training skips and lists videos that cannot be read, and stops when they are more than this share of a list.",
+        "share of the list",
+    ),
+    Key(
+        "DATA.CLASS_BALANCED_SAMPLING",
+        False,
+        Bool(),
+        "Draw training videos so that every class comes equally often, whatever its number of videos. An epoch keeps "
+        "its length.",
+    ),
 )
 
 AUG_KEYS = (

@@ -1,6 +1,6 @@
 """Keys of the network and the optimisation: MODEL, UNIFORMER, BN, SOLVER."""
 
-from uniformer_video.config.kinds import Bool, Choice, Either, Int, Key, List, Maybe, Number, Text
+from uniformer_video.config.kinds import Bool, Choice, Either, Int, Key, List, Maybe, Number, OrWord, Text
 
 MODEL_KEYS = (
     Key(
@@ -18,7 +18,13 @@ MODEL_KEYS = (
         "code where it says nothing else: UNIFORMER.LOCAL_KERNEL [5, 5, 5], SOLVER.CLIP_GRAD_L2NORM 20 and "
         "TEST.MIXED_PRECISION False.",
     ),
-    Key("MODEL.NUM_CLASSES", 400, Int(1), "Outputs of the head; labels run from 0 to this less one.", "classes"),
+    Key(
+        "MODEL.NUM_CLASSES",
+        400,
+        OrWord("auto", Int(1)),
+        "Outputs of the head; labels run from 0 to this less one. auto: as many as the data have.",
+        "classes",
+    ),
     Key(
         "MODEL.DROPOUT_RATE",
         0.0,
@@ -30,9 +36,25 @@ MODEL_KEYS = (
     Key(
         "MODEL.LOSS_FUNC",
         "soft_cross_entropy",
-        Choice(("soft_cross_entropy", "cross_entropy")),
-        "Training loss: against smoothed or mixed label weights, or against plain labels. A network with a second head "
-        "(Uniformer_light) is trained with the mean of the losses of both.",
+        Choice(("soft_cross_entropy", "cross_entropy", "bce_logit", "auto")),
+        "Training loss: against smoothed or mixed label weights, against plain labels, or for several labels a video "
+        "(DATA.MULTI_LABEL) the sigmoid cross-entropy of each class. auto: bce_logit for several labels, else "
+        "soft_cross_entropy. A network with a second head (Uniformer_light) is trained with the mean of the losses of "
+        "both.",
+    ),
+    Key(
+        "MODEL.CLASS_WEIGHTS",
+        "",
+        Either(Choice(("", "balanced")), List(Number(0))),
+        "Weight of each class in the loss: a list in label order, or balanced, in inverse proportion to its training "
+        "videos. Empty: all the same.",
+    ),
+    Key(
+        "MODEL.FREEZE",
+        "",
+        Choice(("", "backbone", 1, 2, 3, 4)),
+        "What is not trained: the stem and so many first stages, or backbone, all but the head. Frozen batch norms "
+        "keep their statistics.",
     ),
     Key(
         "MODEL.USE_CHECKPOINT",
@@ -204,6 +226,14 @@ SOLVER_KEYS = (
         True,
         Bool(),
         "The cosine begins where the warm-up ends (True) or at epoch 0 (False).",
+    ),
+    Key(
+        "SOLVER.LAYER_DECAY",
+        1.0,
+        Number(0.01, 1),
+        "Layer-wise decay of the learning rate: each block's rate is this factor of the next one's, counted back from "
+        "the head. 1: none.",
+        "ratio",
     ),
     Key(
         "SOLVER.STEPS",

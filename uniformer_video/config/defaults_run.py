@@ -16,6 +16,13 @@ TRAIN_KEYS = (
     Key("TRAIN.EVAL_PERIOD", 1, Int(1), "Validate after every so many epochs, and after the last.", "epochs"),
     Key("TRAIN.CHECKPOINT_PERIOD", 1, Int(1), "Save after every so many epochs, and after the last.", "epochs"),
     Key(
+        "TRAIN.EARLY_STOP_PATIENCE",
+        0,
+        Int(0),
+        "Stop after so many validations in a row without a better top-1 (or mAP). 0: train to SOLVER.MAX_EPOCH.",
+        "validations",
+    ),
+    Key(
         "TRAIN.AUTO_RESUME",
         True,
         Bool(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,6 +97,28 @@ def changes(cfg: CfgNode) -> list[Change]:
 def source_of(cfg: CfgNode, name: str) -> str:
     """Return where a loaded configuration got a key from, ``file:line`` or ``command line``; empty: its default."""
     return cfg.__dict__.get(_PROVENANCE, {}).get(name, "")
+
+
+def with_values(cfg: CfgNode, values: Mapping[str, Any], source: str) -> CfgNode:
+    """Return a copy of a configuration with other values, frozen and validated; ``cfg`` stays as it is.
+
+    Args:
+        cfg: the configuration.
+        values: by full key name.
+        source: where they come from, which :func:`changes` and :func:`source_of` tell.
+
+    Raises:
+        ConfigError: a value that is not allowed, or keys that contradict each other.
+    """
+    copied = cfg.clone()
+    copied.defrost()
+    sources = dict(cfg.__dict__.get(_PROVENANCE, {}))
+    for name, value in values.items():
+        _assign(copied, name, value, source, sources)
+    validate(copied)
+    copied.__dict__[_PROVENANCE] = sources
+    copied.freeze()
+    return copied
 
 
 def dump(cfg: CfgNode) -> str:

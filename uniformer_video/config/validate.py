@@ -127,12 +127,36 @@ def _recomputation(cfg: CfgNode) -> None:
 
 
 @_check
+def _labels(cfg: CfgNode) -> None:
+    loss, several = cfg.MODEL.LOSS_FUNC, cfg.DATA.MULTI_LABEL
+    if several is True and loss not in ("bce_logit", "auto"):
+        raise ConfigError(
+            f"DATA.MULTI_LABEL is True, but MODEL.LOSS_FUNC {loss} is for one label a video; "
+            "set MODEL.LOSS_FUNC bce_logit"
+        )
+    weights, classes = cfg.MODEL.CLASS_WEIGHTS, cfg.MODEL.NUM_CLASSES
+    if isinstance(weights, list):
+        if classes != "auto" and len(weights) != classes:
+            raise ConfigError(
+                f"MODEL.CLASS_WEIGHTS has {len(weights)} weights, but MODEL.NUM_CLASSES is {classes}; "
+                "give one for each class"
+            )
+        if not any(weights):
+            raise ConfigError("MODEL.CLASS_WEIGHTS are all 0: nothing would be trained; set one of them above 0")
+    for pair in cfg.DATA.FLIP_LABEL_MAP:
+        if pair[0] == pair[1]:
+            raise ConfigError(
+                f"DATA.FLIP_LABEL_MAP pairs {pair[0]!r} with itself; a pair is two classes that a mirror swaps"
+            )
+
+
+@_check
 def _mixing(cfg: CfgNode) -> None:
     if not cfg.MIXUP.ENABLE:
         return
-    if cfg.MODEL.LOSS_FUNC != "soft_cross_entropy":
+    if cfg.MODEL.LOSS_FUNC == "cross_entropy":
         raise ConfigError(
-            f"MIXUP.ENABLE is True, but MODEL.LOSS_FUNC {cfg.MODEL.LOSS_FUNC} takes no mixed labels; "
+            "MIXUP.ENABLE is True, but MODEL.LOSS_FUNC cross_entropy takes no mixed labels; "
             "set MODEL.LOSS_FUNC soft_cross_entropy or MIXUP.ENABLE False"
         )
     if cfg.MIXUP.ALPHA == 0 and cfg.MIXUP.CUTMIX_ALPHA == 0:

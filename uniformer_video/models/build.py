@@ -73,6 +73,8 @@ def hourglass_arguments_from_config(cfg: Any) -> dict[str, Any]:
 def arguments_from_config(cfg: Any, keys: Mapping[str, str]) -> dict[str, Any]:
     """Return the keyword arguments in ``keys``, each with the value of its configuration key."""
     arguments = {argument: attrgetter(key)(cfg) for argument, key in keys.items()}
+    if arguments.get("num_classes") == "auto":  # a run has it from its data; this is another command
+        raise ConfigError("MODEL.NUM_CLASSES is auto, and no data set tells it here; set MODEL.NUM_CLASSES to a number")
     return arguments if cfg.MODEL.USE_CHECKPOINT else {**arguments, "checkpoint_blocks": (0, 0, 0, 0)}
 
 
