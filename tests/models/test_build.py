@@ -312,3 +312,10 @@ def test_settings_that_make_no_light_network(section, message):
     with pytest.raises(ConfigError) as caught:
         build_model(config({"MODEL_NAME": "Uniformer_light"}, section))
     assert str(caught.value) == f"sections MODEL and UNIFORMER make no network: {message}"
+
+
+@pytest.mark.parametrize("name", ["Uniformer", "Uniformer_light", "Uniformer_light_ls_fp32"])
+def test_classes_that_data_should_tell_are_none_here(name):
+    cfg = load_config(None, ["MODEL.NUM_CLASSES", "auto", "MODEL.MODEL_NAME", name])
+    with pytest.raises(ConfigError, match=r"^MODEL\.NUM_CLASSES is auto, .*; set MODEL\.NUM_CLASSES to a number$"):
+        build_model(cfg)
