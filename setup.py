@@ -36,6 +36,8 @@ setup(
     extras_require={
         "tensorboard": ["tensorboard>=2.12", "setuptools"],
         "safetensors": ["safetensors>=0.4"],
+        # Needs FFmpeg's shared libraries on the machine besides.
+        "torchcodec": ["torchcodec>=0.6"],
         "test": [
             "pytest>=8.0",
             "pytest-xdist>=3.5",

@@ -152,6 +152,10 @@ class TestInstall:
         code = "import sys, uniformer_video; sys.exit('torch' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
+    def test_the_package_offers_the_predictor_when_it_is_asked_for(self):
+        code = "import sys; from uniformer_video import Predictor; sys.exit(Predictor.__name__ != 'Predictor')"
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
 
 class TestFiles:
     @pytest.mark.parametrize("path", SOURCES, ids=name_of)

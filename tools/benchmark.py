@@ -16,12 +16,14 @@ for folder in (TOOLS, TOOLS.parent):  # works from a clone that is not installed
 
 import torch  # noqa: E402
 from benchmark_model import MODEL  # noqa: E402
+from benchmark_openings import OPENINGS  # noqa: E402
+from benchmark_readers import READERS  # noqa: E402
 
 from uniformer_video.runtime.cli import ArgumentParser, run_command  # noqa: E402
 from uniformer_video.runtime.errors import UserError  # noqa: E402
 from uniformer_video.runtime.paths import atomic_write, make_output_dir  # noqa: E402
 
-SUBCOMMANDS = {"model": MODEL}
+SUBCOMMANDS = {"model": MODEL, "readers": READERS, "openings": OPENINGS}
 """Measurements by name; a new one is a file beside this one and an entry here."""
 
 
@@ -30,12 +32,15 @@ def usage() -> str:
     names = "\n".join(f"  {name:8} {command.help}" for name, command in SUBCOMMANDS.items())
     return (
         f"usage: benchmark.py NAME [options]\n\n{__doc__}\n\nmeasurements (benchmark.py NAME --help for options):\n"
-        f"{names}\n\nexample:\n  python tools/benchmark.py model --cfg configs/Kinetics/uniformer_s8x8.yaml --size 112"
+        f"{names}\n\nexamples:\n"
+        "  python tools/benchmark.py model --cfg configs/Kinetics/uniformer_s8x8.yaml --size 112\n"
+        "  python tools/benchmark.py readers --videos my_videos --repeats 9\n"
+        "  python tools/benchmark.py openings --videos my_videos --count 5000 --backend decord"
     )
 
 
 def run(name: str, arguments: Sequence[str]) -> int:
-    """Run one measurement and return the exit code 0.
+    """Run one measurement and return the exit code: 0, or what a measurement with a bound says.
 
     Raises:
         UserError: for an unknown name or arguments that cannot be used.
@@ -49,8 +54,10 @@ def run(name: str, arguments: Sequence[str]) -> int:
         "--repeats", type=int, default=5, metavar="N", help="rounds of which the median counts (default 5)"
     )
     parser.add_argument("--threads", type=int, metavar="N", help="torch's CPU threads (default: torch's choice)")
-    parser.add_argument("--json", metavar="FILE", help="write name, plain_s, ours_s and ratio of every measurement")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="settings that override the configuration")
+    parser.add_argument("--json", metavar="FILE", help="write the name and numbers of every measurement")
+    if command.takes_settings:
+        parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="settings that override the configuration")
+    parser.set_defaults(exit_code=0)
     args = parser.parse_intermixed_args(list(arguments))
     for option in ("repeats", "threads"):
         if getattr(args, option) is not None and getattr(args, option) < 1:
@@ -66,7 +73,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
         with atomic_write(args.json) as file:
             json.dump([asdict(timing) for timing in timings], file, indent=2)
             file.write("\n")
-    return 0
+    return args.exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -30,7 +31,10 @@ class Subcommand:
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], list[Timing]]
+    run: Callable[[argparse.Namespace], Sequence[Any]]
+    """Returns results, dataclasses. May set ``exit_code`` of its argument where a bound is broken."""
+    takes_settings: bool = True
+    """Whether KEY VALUE pairs that override a configuration may follow."""
 
 
 def time_alternating(

@@ -119,10 +119,6 @@ REFUSED = [
         "MODEL.CLASS_WEIGHTS are all 0: nothing would be trained; set one of them above 0",
     ),
     (
-        {"DATA__FLIP_LABEL_MAP": [[0, 1], ["push", "push"]]},
-        "DATA.FLIP_LABEL_MAP pairs 'push' with itself; a pair is two classes that a mirror swaps",
-    ),
-    (
         {"MIXUP__ENABLE": True, "MIXUP__ALPHA": 0.0, "MIXUP__CUTMIX_ALPHA": 0.0},
         "MIXUP.ENABLE is True, but MIXUP.ALPHA and MIXUP.CUTMIX_ALPHA are both 0; set one above 0",
     ),

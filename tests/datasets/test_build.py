@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import pytest
+import simplejson
 import torch
 
 from tests.toy import CLASSES, entries, rewrite, toy_cfg
 from uniformer_video.config import load_config
 from uniformer_video.datasets import DATASETS
-from uniformer_video.datasets.build import build_dataset, dense_sampler, train_transform
+from uniformer_video.datasets.build import (
+    build_dataset,
+    count_classes_from_config,
+    dense_sampler,
+    opener_from_config,
+    train_transform,
+)
 from uniformer_video.runtime.errors import DataError, UserError
 from uniformer_video.transforms.spatial import resize_short_side, view_crop
-from uniformer_video.video.open import open_video
+from uniformer_video.video.open import VideoOpener, open_video
 from uniformer_video.video.sampling import DenseSampler, SegmentSampler
 
 pytestmark = pytest.mark.usefixtures("random_state_unchanged")
@@ -58,11 +65,101 @@ def test_test_views_follow_the_two_numbers(toy_set, tmp_path):
 
 @pytest.mark.parametrize("backend", ["pyav", "decord"])
 def test_the_backend_is_the_one_named(toy_set, tmp_path, backend):
-    dataset = build_dataset("kinetics", toy_cfg(toy_set, tmp_path, "DATA.DECODING_BACKEND", backend), "test")
+    settings = ("DATA.DECODING_BACKEND", backend, "DATA.DECODE_TIMEOUT", "0")
+    dataset = build_dataset("kinetics", toy_cfg(toy_set, tmp_path, *settings), "test")
     with dataset.opener(dataset.records[0].path) as reader:
         assert type(reader).__name__.lower() == f"{backend}reader"
     plain = build_dataset("kinetics", toy_cfg(toy_set, tmp_path), "test")
     assert torch.equal(dataset[0].clips, plain[0].clips)
+
+
+def test_what_opens_a_video(toy_set, tmp_path):
+    assert opener_from_config(config()) == VideoOpener("auto", 1, 60.0, 0.0, "", 12.0)
+    settings = (
+        *("DATA.DECODING_BACKEND", "pyav", "DATA.DECODE_TIMEOUT", "5", "DATA.TARGET_FPS", "10"),
+        *("DATA.IMAGE_TEMPLATE", "img_{:05d}.jpg", "DATA.IMAGE_FPS", "24"),
+    )
+    assert opener_from_config(config(*settings)) == VideoOpener("pyav", 1, 5.0, 10.0, "img_{:05d}.jpg", 24.0)
+    dataset = build_dataset("kinetics", toy_cfg(toy_set, tmp_path, "DATA.TARGET_FPS", "5"), "val")
+    record = dataset.records[0]
+    with open_video(record.path) as plain, dataset.opener(record.path) as resampled:
+        assert resampled.fps == 5
+        assert resampled.num_frames == pytest.approx(plain.num_frames / plain.fps * 5, abs=1)
+
+
+class TestFlips:
+    def names(self, toy_set, tmp_path, *names):
+        folder = rewrite(toy_set, tmp_path / "flips")
+        (folder / "classes.json").write_text(simplejson.dumps(names))
+        return folder
+
+    def test_a_class_that_says_left_is_not_mirrored(self, toy_set, tmp_path, log):
+        folder = self.names(toy_set, tmp_path, "push_left", "push_right", "bright")
+        dataset = build_dataset("kinetics", toy_cfg(folder, tmp_path), "train")
+        assert dataset.flips.mirrored == (-1, -1, 2)
+        assert any("2 of 3 classes say left or right and are not mirrored" in line for line in log)
+        for number in range(len(dataset)):
+            sample = dataset[number]
+            assert sample.labels.tolist() == [dataset.records[number].label] * 2
+            if dataset.records[number].label < 2:
+                assert sample.mirrored == (False, False)
+
+    def test_a_pair_swaps(self, toy_set, tmp_path):
+        folder = self.names(toy_set, tmp_path, "push_left", "push_right", "bright")
+        cfg = toy_cfg(folder, tmp_path, "DATA.FLIP_LABEL_MAP", "[['push left', 1]]")
+        dataset = build_dataset("kinetics", cfg, "train")
+        swapped = 0
+        for epoch in range(4):
+            for number, record in enumerate(dataset.records):
+                sample = dataset[(epoch, number)]
+                mirror = {0: 1, 1: 0, 2: 2}[record.label]
+                assert sample.labels.tolist() == [mirror if flag else record.label for flag in sample.mirrored]
+                swapped += sample.labels.tolist() != [record.label] * 2
+        assert swapped > 5
+
+    def test_no_flip_where_none_is_set_nor_in_a_test(self, toy_set, tmp_path):
+        assert build_dataset("kinetics", toy_cfg(toy_set, tmp_path, "DATA.RANDOM_FLIP", "False"), "train").flips is None
+        assert build_dataset("kinetics", toy_cfg(toy_set, tmp_path), "test").flips is None
+        assert build_dataset("kinetics", toy_cfg(toy_set, tmp_path), "train").flips.mirrored == (0, 1, 2)
+
+    def test_an_unknown_class_is_refused(self, toy_set, tmp_path):
+        with pytest.raises(UserError, match=r"^DATA.FLIP_LABEL_MAP, pair 1: there is no class 'yellow'"):
+            build_dataset("kinetics", toy_cfg(toy_set, tmp_path, "DATA.FLIP_LABEL_MAP", "[['red', 'yellow']]"), "train")
+
+
+class TestCountClasses:
+    def test_from_class_names(self, toy_set, tmp_path):
+        cfg = toy_cfg(toy_set, tmp_path, "MODEL.NUM_CLASSES", "auto")
+        assert count_classes_from_config(cfg) == (3, f"the class names in {toy_set}")
+
+    def test_from_the_labels(self, toy_set, tmp_path):
+        folder = rewrite(toy_set, tmp_path / "plain", train=[line[:-1] + "6" for line in entries(toy_set, "train")[:2]])
+        (folder / "classes.json").unlink()
+        cfg = toy_cfg(folder, tmp_path, "MODEL.NUM_CLASSES", "auto")
+        assert count_classes_from_config(cfg) == (7, f"the labels of {folder / 'train.csv'}")
+        tested = toy_cfg(folder, tmp_path, "MODEL.NUM_CLASSES", "auto", "TRAIN.ENABLE", "False")
+        assert count_classes_from_config(tested) == (3, f"the labels of {folder / 'test.csv'}")
+
+    def test_from_a_label_set(self, toy_set, tmp_path):
+        folder = rewrite(toy_set, tmp_path / "plain")
+        (folder / "classes.json").unlink()
+        cfg = toy_cfg(folder, tmp_path, "MODEL.NUM_CLASSES", "auto", "DATA.LABEL_SET", "ucf101")
+        assert count_classes_from_config(cfg) == (101, "DATA.LABEL_SET ucf101")
+
+    def test_nothing_to_count(self):
+        with pytest.raises(DataError, match="^DATA.PATH_TO_DATA_DIR is not set"):
+            count_classes_from_config(config("MODEL.NUM_CLASSES", "auto"))
+
+
+def test_several_labels(toy_set, tmp_path):
+    lines = [line + ",2" if line.endswith(("0", "1")) else line for line in entries(toy_set, "train")]
+    folder = rewrite(toy_set, tmp_path / "several", train=lines)
+    settings = ("DATA.MULTI_LABEL", "True", "MODEL.LOSS_FUNC", "bce_logit")
+    dataset = build_dataset("kinetics", toy_cfg(folder, tmp_path, *settings), "train")
+    assert dataset.records[0].label == (0, 2)
+    assert dataset[0].labels.tolist() == [[1, 0, 1], [1, 0, 1]]
+    with pytest.raises(DataError, match="train.csv:1: "):
+        build_dataset("kinetics", toy_cfg(folder, tmp_path), "train")
 
 
 def test_unknown_names_are_answered_with_the_known(toy_set, tmp_path):

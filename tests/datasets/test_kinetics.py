@@ -206,6 +206,10 @@ def test_a_path_with_a_unicode_line_separator_is_one_line(folder):
         ("a.mp4 -1\n", {}, ":1: label -1 is outside 0 to 9 (MODEL.NUM_CLASSES 10); correct the one or the other"),
         ("a.mp4 3\n", {"num_classes": 3}, ":1: label 3 is outside 0 to 2 (MODEL.NUM_CLASSES 3); correct the one "
          "or the other"),
+        ("a.mp4 1_0\n", {}, ":1: label '1_0' is no whole number; a list is `path label` lines"),
+        ("a.mp4 " + "9" * 5000 + "\n", {}, ":1: label '" + "9" * 77 + "...' is no whole number; a list is `path label` "
+         "lines"),
+        ("a\0.mp4 1\n", {}, ":1: the path 'a\\x00.mp4' holds a NUL character; remove it"),
         # The blank lines before count.
         ("\n\n\r\na.mp4 99\n", {}, ":4: label 99 is outside 0 to 9 (MODEL.NUM_CLASSES 10); correct the one or the "
          "other"),

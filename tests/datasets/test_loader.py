@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,16 +14,28 @@ from hypothesis import strategies as st
 from tests.toy import FULL_AUGMENTATION, entries, rewrite, toy_cfg
 from uniformer_video.datasets.build import build_dataset
 from uniformer_video.datasets.dataset import Failure, Sample
-from uniformer_video.datasets.loader import InOrderBatches, TrainBatches, collate, make_loader
+from uniformer_video.datasets.loader import (
+    BalancedBatches,
+    Batch,
+    InOrderBatches,
+    TrainBatches,
+    collate,
+    make_loader,
+)
+from uniformer_video.datasets.records import VideoRecord
 
 pytestmark = pytest.mark.usefixtures("random_state_unchanged")
 
 
-def sample(record, value, clips=2, failures=(), epoch=3):
+NONE = torch.empty(0, dtype=torch.int64)
+
+
+def sample(record, value, clips=2, failures=(), epoch=3, turn=0):
     pixels = torch.full((clips, 3, 1, 2, 2), value, dtype=torch.uint8)
     for part in range(clips):
         pixels[part] += part
-    return Sample(pixels, 100 + record, record, epoch, list(failures))
+    labels = torch.full((clips,), 100 + record)
+    return Sample(pixels, labels, record, epoch, turn, list(failures))
 
 
 # --------------------------------------------------------------------------------------------------------- collate
@@ -41,7 +54,7 @@ def test_clips_are_flattened_record_by_record():
 
 def test_what_could_not_be_read_is_told():
     late = Failure(2, "b", "damaged")
-    lost = Sample(None, 1, 4, 3, [Failure(4, "d", "empty"), Failure(1, "a", "text")])
+    lost = Sample(None, NONE, 4, 3, 0, [Failure(4, "d", "empty"), Failure(1, "a", "text")])
     batch = collate([sample(2, 5, failures=[late]), lost])
     assert batch.records.tolist() == [2, 2]
     assert batch.lost == [4]
@@ -49,11 +62,43 @@ def test_what_could_not_be_read_is_told():
 
 
 def test_a_batch_without_any_clip():
-    batch = collate([Sample(None, 1, 4, 9, [Failure(4, "d", "empty")])])
+    batch = collate([Sample(None, NONE, 4, 9, 0, [Failure(4, "d", "empty")])])
     assert batch.clips is None
     assert [t.tolist() for t in (batch.labels, batch.records, batch.parts)] == [[], [], []]
     assert (batch.epoch, batch.lost) == (9, [4])
     assert batch.pin_memory() is batch
+
+
+def test_labels_of_several_classes():
+    rows = [torch.tensor([[1.0, 0, 1], [0, 1, 1]]), torch.empty(0, 3), torch.tensor([[0.0, 0, 0]])]
+    pixels = [torch.zeros(len(r), 3, 1, 2, 2, dtype=torch.uint8) if len(r) else None for r in rows]
+    batch = collate([Sample(p, r, n) for n, (p, r) in enumerate(zip(pixels, rows, strict=True))])
+    assert batch.labels.tolist() == [[1, 0, 1], [0, 1, 1], [0, 0, 0]] and batch.labels.dtype == torch.float32
+    assert (batch.records.tolist(), batch.lost) == ([0, 0, 2], [1])
+    lost = collate([Sample(None, torch.empty(0, 3), 4)])
+    assert tuple(lost.labels.shape) == (0, 3)
+
+
+def test_clips_of_one_video_may_have_different_labels():
+    one = Sample(torch.zeros(2, 3, 1, 2, 2, dtype=torch.uint8), torch.tensor([4, 5]), 0)
+    assert collate([one, sample(8, 1, clips=1)]).labels.tolist() == [4, 5, 108]
+
+
+def test_places_name_the_turn_where_there_is_one():
+    batch = collate([sample(8, 10), sample(2, 20, turn=3), sample(5, 30, clips=1)])
+    assert batch.turns.tolist() == [0, 0, 3, 3, 0]
+    assert batch.places() == [(8, 0), (8, 1), (2, 0, 3), (2, 1, 3), (5, 0)]
+    plain = Batch(None, NONE, torch.tensor([3, 3]), torch.tensor([0, 1]))
+    assert plain.turns.tolist() == [0, 0] and plain.places() == [(3, 0), (3, 1)]
+
+
+def test_some_clips_of_a_batch():
+    batch = collate([sample(8, 10), sample(2, 20, turn=3), Sample(None, NONE, 1)])
+    part = batch.select(torch.tensor([3, 0]))
+    assert part.clips[:, 0, 0, 0, 0].tolist() == [21, 10]
+    assert (part.labels.tolist(), part.places()) == ([102, 108], [(2, 1, 3), (8, 0)])
+    assert (part.epoch, part.lost) == (batch.epoch, [1])
+    assert len(batch.labels) == 4
 
 
 # -------------------------------------------------------------------------------------------------------- samplers
@@ -120,6 +165,32 @@ def test_batches_that_cannot_be(count, size, world):
         TrainBatches(count, size, seed=0, world=world)
 
 
+labels = st.lists(st.integers(0, 5), min_size=5, max_size=60)
+
+
+@given(labels=labels, share=st.integers(1, 5), world=worlds, seed=seeds, epoch=st.integers(0, 9))
+def test_balanced_batches_of_all_processes_make_the_global_batch(labels, share, world, seed, epoch):
+    records = [VideoRecord(f"v{n}", label) for n, label in enumerate(labels)]
+    size = min(share * world, len(labels) // world * world)
+    ranks = []
+    for rank in range(world):
+        batches = BalancedBatches(records, size, seed=seed, rank=rank, world=world)
+        batches.epoch = epoch
+        assert len(batches) == len(list(batches)) == len(records) // size
+        ranks.append(list(batches))
+    alone = BalancedBatches(records, size, seed=seed)
+    alone.epoch = epoch
+    for step, whole in enumerate(alone):
+        parts = [batches[step] for batches in ranks]
+        assert [parts[n % world][n // world] for n in range(size)] == whole
+    items = [item for step in alone for item in step]
+    assert len(items) == len(set(items)) == len(records) - len(records) % size  # no item twice: its turn tells
+    assert {e for e, _, _ in items} == {epoch}
+    counts = Counter(labels[record] for _, record, _ in items)
+    every = [counts[label] for label in set(labels)]
+    assert max(every) - min(every) <= 1
+
+
 @settings(deadline=None)
 @given(count=st.integers(0, 50), size=st.integers(1, 9), world=worlds)
 def test_in_order_every_record_is_in_one_batch_of_one_process(count, size, world):
@@ -165,9 +236,25 @@ def test_no_number_of_workers_changes_a_batch(toy_set, tmp_path, broken_video):
     assert any(batch.failures for epoch in plain for batch in epoch)
     for workers in (1, 3):
         for one, other in zip(sum(plain, []), sum(epochs(dataset, workers), []), strict=True):
-            for name in ("clips", "labels", "records", "parts"):
+            for name in ("clips", "labels", "records", "parts", "turns"):
                 assert torch.equal(getattr(one, name), getattr(other, name)), name
             assert (one.epoch, one.lost, one.failures) == (other.epoch, other.lost, other.failures)
+
+
+def test_a_video_that_comes_twice_is_drawn_anew(toy_set, tmp_path):
+    lines = entries(toy_set, "train")
+    data = rewrite(toy_set, tmp_path / "set", train=[*lines[0::3], lines[1], lines[2]])  # 4 red, 1 green, 1 blue
+    dataset = build_dataset("kinetics", toy_cfg(data, tmp_path, *FULL_AUGMENTATION), "train")
+    loader = make_loader(dataset, BalancedBatches(dataset.records, 6, seed=1), num_workers=0, pin_memory=False)
+    (batch,) = loader
+    firsts = batch.parts == 0
+    assert sorted(batch.labels[firsts].tolist()) == [0, 0, 1, 1, 2, 2]
+    assert sorted(batch.turns[firsts & (batch.labels > 0)].tolist()) == [0, 0, 1, 1]
+    one, again = batch.clips[batch.labels == 1].unflatten(0, (2, -1))
+    assert len({clip.numpy().tobytes() for clip in [*one, *again]}) == 2 * dataset.clips_per_record
+    # A first turn is the item of an epoch that has everything once.
+    place = int((firsts & (batch.labels == 1) & (batch.turns == 0)).nonzero()[0])
+    assert torch.equal(batch.clips[place], dataset[(0, 4)].clips[0])
 
 
 def test_an_epoch_does_not_depend_on_those_before(toy_set, tmp_path):
@@ -196,7 +283,8 @@ class Environment:
 
     def __getitem__(self, index):
         ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-        return Sample(torch.zeros((1, 3, 1, 1, 1), dtype=torch.uint8), torch.get_num_threads(), int(ignored))
+        threads = torch.tensor([torch.get_num_threads()])
+        return Sample(torch.zeros((1, 3, 1, 1, 1), dtype=torch.uint8), threads, int(ignored))
 
 
 def test_a_worker_has_one_thread_and_leaves_ctrl_c_to_the_main_process():

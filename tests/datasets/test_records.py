@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from uniformer_video.datasets.records import VideoRecord, read_class_names
+from uniformer_video.datasets.records import Annotation, VideoRecord, read_class_names
 from uniformer_video.runtime.errors import DataError
 
 NAMES = ["riding a bike", "plié", "Ski-Jump"]
@@ -22,8 +22,34 @@ def test_a_record_is_a_small_constant():
     assert pickle.loads(pickle.dumps(record)) == record
 
 
+def test_labels_of_one_and_of_several():
+    assert VideoRecord("a.mp4", 3).labels == (3,)
+    assert VideoRecord("a.mp4", (3, 7)).labels == (3, 7)
+    assert VideoRecord("a.mp4", ()).labels == ()
+
+
+def test_an_annotation_has_no_names_and_nothing_absent_unless_it_says_so():
+    annotation = Annotation([VideoRecord("a.mp4", 0)])
+    assert (annotation.class_names, annotation.absent, annotation.source) == (None, (), "")
+
+
 def test_no_file_no_names(tmp_path):
     assert read_class_names(tmp_path, 3) is None
+    assert read_class_names(tmp_path, None) is None
+
+
+def test_any_number_of_names(tmp_path):
+    (tmp_path / "classes.json").write_text('["a", "b"]')
+    assert read_class_names(tmp_path, None) == ["a", "b"]
+    assert read_class_names(tmp_path, 2) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("name", "text"), [("classes.json", "[]"), ("classes.txt", "\n \r\n")])
+def test_no_names_at_all(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError) as error:
+        read_class_names(tmp_path, None)
+    assert str(error.value) == f"{tmp_path / name} names no class; write the class names in label order"
 
 
 @pytest.mark.parametrize(
@@ -65,8 +91,19 @@ def test_wrong_files(tmp_path, name, content, message):
 @pytest.mark.parametrize(
     ("name", "content", "begin"),
     [
-        ("classes.json", b"a, b, c", "{}: not JSON ("),
-        ("classes.json", b"", "{}: not JSON ("),
+        ("classes.json", b"a, b, c", "{}:1: not JSON ("),
+        ("classes.json", b"", "{}:1: not JSON ("),
+        (
+            "classes.json",
+            b'["a",\n"b"\n"c"]',
+            "{}:3: not JSON (Expecting ','",
+        ),
+        ("classes.json", b"[" * 100_000, "{}:1: not JSON (lists or objects nested too deeply, column 1)"),
+        ("classes.json", b"[" + b"9" * 10_000 + b"]", "{}"),
+        ("classes.json", b'["a", NaN, "c"]', "{}"),
+        ("classes.json", b'["a", "\\ud800", "c"]', "{}, class 1: the name '\\ud800' holds half of a character"),
+        ("classes.json", b'["a", "b\\u0000", "c"]', "{}, class 1: the name 'b\\x00' holds a NUL character; remove it"),
+        ("classes.json", b'{"a": 0, "a": 1}', "{}:1: not JSON (the key 'a' twice in one object, column 1)"),
         ("classes.json", b'["\xff"]', "{}: cannot be read as UTF-8 text ("),
         ("classes.txt", b"caf\xe9\nb\nc\n", "{}: cannot be read as UTF-8 text ("),
     ],

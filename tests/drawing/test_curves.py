@@ -67,6 +67,19 @@ def test_curves_hold_the_history(tmp_path, figure):
     assert {(0x22, 0x66, 0xAA), (0xDD, 0x77, 0x22), (0x66, 0x70, 0x77)} <= colours
 
 
+def test_curves_of_several_labels(tmp_path, figure):
+    history = [{"epoch": n, "train_loss": 1.0, "val_map": value} for n, value in enumerate([None, 40.0, 71.25])]
+    draw_curves(history, tmp_path / "curves.png")
+    _, accuracy, _ = figure().axes
+    assert lines(accuracy) == {"mAP: 71.2": [[1, 40], [2, 71.25]]}
+    assert accuracy.get_title(loc="left") == "validation mAP, %"
+
+
+def test_top1_alone(tmp_path, figure):
+    draw_curves([{"epoch": 1, "val_top1": 50.0}], tmp_path / "curves.png")
+    assert lines(figure().axes[1]) == {"top-1: 50.0": [[1, 50]]}
+
+
 def texts(axes):
     return [text.get_text() for text in axes.texts]
 

@@ -286,6 +286,49 @@ def test_other_groups_are_refused():
     )
 
 
+def named(model, names, *scales):
+    """Return an optimizer of a group for each of ``scales``, the parameters spread over them, with their names."""
+    parameters = dict(model.named_parameters())
+    share = len(names) // len(scales)
+    cuts = [names[n * share : (n + 1) * share] for n in range(len(scales))]
+    return torch.optim.AdamW(
+        [
+            {
+                "params": [parameters[name] for name in cut],
+                "names": cut,
+                **({} if scale is None else {"lr_scale": scale}),
+            }
+            for cut, scale in zip(cuts, scales, strict=True)
+        ]
+    )
+
+
+DIFFERS = "it has other groups of parameters: MODEL.FREEZE, SOLVER.LAYER_DECAY or SOLVER.ZERO_WD_1D_PARAM differs"
+
+
+@pytest.mark.parametrize(
+    ("names", "scales", "taken"),
+    [
+        ([0, 1], (0.5, 1.0), True),
+        ([0, 1], (0.5, 0.9), False),
+        ([0, 1], (0.5, None), True),  # without a factor it is 1
+        ([0, 1], (None, None), False),
+        ([1, 0], (0.5, 1.0), False),  # other parameters, of whatever size
+    ],
+)
+def test_groups_of_the_same_parameters_and_rates(names, scales, taken):
+    model = Net()
+    own = [name for name, _ in model.named_parameters()][:2]
+    checkpoint = checkpoint_of(model, named(model, own, 0.5, 1.0))
+    optimizer = named(model, [own[n] for n in names], *scales)
+    if taken:
+        restore(checkpoint, "c", model, optimizer, torch.amp.GradScaler("cpu", enabled=False))
+    else:
+        assert restore_error(checkpoint, model, optimizer).startswith(
+            f"dir/c.pyth cannot be resumed, its optimizer differs ({DIFFERS})"
+        )
+
+
 @pytest.mark.parametrize(
     ("state", "cause"),
     [

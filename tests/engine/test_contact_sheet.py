@@ -115,3 +115,21 @@ def test_a_video_that_cannot_be_read_any_more(toy_set: Path, tmp_path: Path, con
 def test_without_predictions_it_says_what_to_run(toy_set: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"predictions\.npz: no such file; run the test first \(TEST\.ENABLE True\)"):
         contact_sheet(toy_cfg(toy_set, tmp_path))
+
+
+def test_a_set_with_several_labels_has_no_sheet(toy_set: Path, tmp_path: Path) -> None:
+    scores = torch.eye(2)
+    labels = [(0, 1), ()]
+    write_predictions(
+        tmp_path / "test",
+        scores=scores,
+        shares=scores,
+        labels=labels,
+        paths=["a", "b"],
+        class_names=None,
+        multi_label=True,
+    )
+    with pytest.raises(DataError) as error:
+        contact_sheet(toy_cfg(toy_set, tmp_path))
+    source = tmp_path / "test" / "predictions.npz"
+    assert str(error.value) == f"{source}: its videos have several labels each; the sheet is for sets with one"

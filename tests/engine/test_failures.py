@@ -5,10 +5,15 @@ from __future__ import annotations
 import csv
 
 import pytest
+import torch
 
 from uniformer_video.datasets.dataset import Failure
+from uniformer_video.datasets.loader import Batch
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.runtime import distributed
+from uniformer_video.runtime.errors import DataError
+
+CPU = torch.device("cpu")
 
 
 def rows(path):
@@ -114,3 +119,137 @@ def test_a_write_that_fails_leaves_the_rows_before_it(tmp_path, monkeypatch):
         failures.add([Failure(1, "b.mp4", "text")])
     assert path.read_bytes() == before == b"split,path,cause\ntrain,a.mp4,empty\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+# -------------------------------------------------------------------------------------------------------- too many
+
+
+def numbered(count, first=0):
+    return [Failure(n, f"v{n}.mp4", "empty") for n in range(first, first + count)]
+
+
+def test_new_failures_are_counted():
+    failures = FailureLog(None, "train")
+    assert failures.add([]) == 0
+    assert failures.add(numbered(3)) == 3
+    assert failures.add(numbered(5)) == 2
+    assert failures.add([*numbered(1, 9), *numbered(1, 9)]) == 1
+    assert len(failures) == 6
+
+
+def test_ten_are_said_and_all_are_written(tmp_path, log):
+    path = tmp_path / "unreadable.csv"
+    failures = FailureLog(path, "train")
+    failures.add(numbered(7))
+    failures.add(numbered(8, 7))
+    failures.add(numbered(5, 15))
+    assert log == [
+        *(f"WARNING: unreadable train video v{n}.mp4: empty" for n in range(10)),
+        f"WARNING: further unreadable train videos are listed in {path} alone",
+    ]
+    assert [row[1] for row in rows(path)[1:]] == [f"v{n}.mp4" for n in range(20)]
+
+
+def test_exactly_ten_need_no_further_word(log):
+    failures = FailureLog(None, "test")
+    failures.add(numbered(10))
+    failures.add(numbered(10))
+    assert len(log) == 10
+    failures.add(numbered(1, 10))
+    assert log[10:] == ["WARNING: further unreadable test videos are counted at the end"]
+
+
+@pytest.mark.parametrize(
+    ("count", "records", "share", "stops"),
+    [
+        (0, 10, 0.0, False),
+        (1, 10, 0.0, True),
+        (1, 10, 0.1, False),
+        (2, 10, 0.1, True),
+        (29, 100, 0.29, False),  # 0.29 * 100 is below 29
+        (30, 100, 0.29, True),
+        (7, 10, 0.7, False),
+        (9, 10, 1.0, False),
+        (10, 10, 1.0, True),  # nothing is left to train on
+        (1, 1, 1.0, True),
+        (0, 0, 0.5, False),
+    ],
+)
+def test_the_share_that_may_fail(count, records, share, stops):
+    failures = FailureLog(None, "train", records=records, max_fraction=share)
+    failures.add(numbered(count))
+    if not stops:
+        failures.check()
+        return
+    with pytest.raises(DataError):
+        failures.check()
+
+
+def test_the_error_in_full(tmp_path):
+    path = tmp_path / "unreadable.csv"
+    failures = FailureLog(path, "val", records=20, max_fraction=0.1)
+    failures.add(reversed(numbered(5)))
+    with pytest.raises(DataError) as error:
+        failures.check()
+    assert str(error.value) == (
+        "5 of the 20 videos of the validation list cannot be read, more than DATA.MAX_BAD_FRACTION 0.1 allows, for "
+        f"example v0.mp4: empty; v1.mp4: empty; v2.mp4: empty (all in {path}); mend the videos, correct the list or "
+        "DATA.PATH_PREFIX, or raise DATA.MAX_BAD_FRACTION"
+    )
+    everything = FailureLog(None, "train", records=2)
+    everything.add(numbered(2))
+    with pytest.raises(DataError) as error:
+        everything.check()
+    assert str(error.value) == (
+        "none of the 2 videos of the training list can be read, for example v0.mp4: empty; v1.mp4: empty; mend the "
+        "videos, correct the list or DATA.PATH_PREFIX"
+    )
+
+
+def batch(failed=(), *, empty=False):
+    zeros = torch.zeros(0 if empty else 2, dtype=torch.int64)
+    clips = None if empty else torch.zeros(2, 3, 1, 1, 1, dtype=torch.uint8)
+    return Batch(clips, zeros, zeros, zeros, failures=list(failed))
+
+
+def test_a_step_goes_on_with_what_there_is():
+    failures = FailureLog(None, "train", records=10, max_fraction=0.3)
+    assert failures.admits(batch(), CPU)
+    assert failures.admits(batch(numbered(2)), CPU)
+    assert not failures.admits(batch(numbered(3), empty=True), CPU)
+    assert not failures.admits(batch(empty=True), CPU)
+    assert failures.admits(batch(numbered(3)), CPU)
+    with pytest.raises(DataError, match="^4 of the 10 videos"):
+        failures.admits(batch(numbered(4)), CPU)
+
+
+@pytest.fixture
+def other(monkeypatch):
+    """Let there be a second process, whose part in a step is set by the test."""
+
+    class Other:
+        failed, empty = {}, 0.0
+
+    def sum_floats(own, device):
+        return [own[0] + len(Other.failed), own[1] + Other.empty]
+
+    monkeypatch.setattr(distributed, "sum_floats", sum_floats)
+    monkeypatch.setattr(distributed, "gather_objects", lambda own: [own, Other.failed])
+    return Other
+
+
+def test_a_step_that_another_process_has_nothing_for_is_left_out_by_all(other):
+    failures = FailureLog(None, "train", records=10, max_fraction=0.3)
+    assert failures.admits(batch(), CPU)
+    other.empty = 1.0
+    assert not failures.admits(batch(), CPU)
+
+
+def test_what_other_processes_could_not_read_counts_for_all(other):
+    failures = FailureLog(None, "train", records=10, max_fraction=0.3)
+    other.failed = {f.record: f for f in numbered(2, 5)}
+    assert failures.admits(batch(numbered(1)), CPU)
+    assert sorted(failures.by_record) == [0, 5, 6]
+    other.failed = {f.record: f for f in numbered(3, 5)}
+    with pytest.raises(DataError, match="^4 of the 10 videos"):
+        failures.admits(batch(), CPU)

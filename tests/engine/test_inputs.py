@@ -63,6 +63,33 @@ def test_plain_labels_for_a_plain_loss():
     assert clips.shape == batch.clips.shape
 
 
+SEVERAL = torch.tensor([[1.0, 0, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 0]])
+
+
+def batch_of_several():
+    batch = batch_of(PLACES)
+    batch.labels = SEVERAL.clone()
+    return batch
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_several_labels(smoothing):
+    clips, targets = inputs(label_smoothing=smoothing, multi_label=True).train(batch_of_several(), CPU)
+    assert targets.dtype == torch.float32
+    torch.testing.assert_close(targets, SEVERAL * (1 - smoothing) + smoothing / 4)
+    assert clips.shape == (6, 3, 2, 16, 16)
+
+
+def test_several_labels_are_mixed():
+    maker = inputs(mixup=mixer(switch_probability=0.0, label_smoothing=0.0), multi_label=True, seed=3)
+    clips, targets = maker.train(batch_of_several(), CPU)
+    plain, _ = inputs().train(batch_of(PLACES), CPU)
+    weight = float(targets[0, 3])  # the last clip, its partner, has the first class too and the fourth not
+    assert 0 < weight < 1 and targets[0, 0] == 1
+    torch.testing.assert_close(targets, weight * SEVERAL + (1 - weight) * SEVERAL.flip(0))
+    torch.testing.assert_close(clips, weight * plain + (1 - weight) * plain.flip(0), atol=1e-5, rtol=1e-4)
+
+
 def erased(clips, batch):
     """Return which clips differ from the plain ones, and where (all frames and channels alike)."""
     changed = clips != inputs().normalized(batch.clips, CPU)
@@ -163,6 +190,19 @@ def test_from_config():
     assert maker.erase == (0.3, "rand", 2)
     assert maker.mixup == Mixup(0.5, 0.0, 0.9, 0.2, 0.05, 7)
     assert (maker.soft_targets, maker.label_smoothing) == (True, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("loss", "soft"), [("bce_logit", True), ("soft_cross_entropy", True), ("cross_entropy", False)]
+)
+def test_targets_follow_the_loss(loss, soft):
+    maker = DeviceInputs.from_config(load_config(None, ["MODEL.LOSS_FUNC", loss]))
+    assert (maker.soft_targets, maker.multi_label) == (soft, False)
+
+
+def test_several_labels_from_config():
+    maker = DeviceInputs.from_config(load_config(None, ["MODEL.LOSS_FUNC", "bce_logit", "DATA.MULTI_LABEL", "True"]))
+    assert (maker.soft_targets, maker.multi_label) == (True, True)
 
 
 def test_from_config_with_everything_off():

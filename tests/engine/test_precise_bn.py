@@ -96,3 +96,39 @@ def test_processes_average_what_each_saw(monkeypatch):
         add = other[len(mean)]
         torch.testing.assert_close(norm.running_mean.double(), (mean + add) / 2, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(norm.running_var.double(), (variance + add) / 2, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [(4, 0, 4), (0, 4, 4), (4, 4, 0), (0, 0, 4)])
+def test_a_batch_that_cannot_be_read_has_the_one_before_in_its_place(sizes):
+    model, loader = network(), batches(sizes)
+    model(INPUTS.normalized(next(b for b in loader if b.clips is not None).clips, PRECISION.device))
+    assert recompute_batch_norm(model, loader, INPUTS, PRECISION, 3) == 3
+    used = [batch for batch in loader if batch.clips is not None]
+    used = {(4, 0, 4): [0, 0, 1], (0, 4, 4): [0, 1, 1], (4, 4, 0): [0, 1, 1], (0, 0, 4): [0, 0, 0]}[sizes], used
+    stood_in = [used[1][number] for number in used[0]]
+    for norm, (mean, variance) in zip([model[0], model[2]], direct(model, stood_in), strict=True):
+        torch.testing.assert_close(norm.running_mean.double(), mean, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(norm.running_var.double(), variance, atol=1e-5, rtol=1e-4)
+
+
+def test_nothing_at_all_can_be_read():
+    model = network()
+    before = {name: value.clone() for name, value in model[0].state_dict().items()}
+    assert recompute_batch_norm(model, batches((0, 0)), INPUTS, PRECISION, 2) == 0
+    assert all(torch.equal(before[name], value) for name, value in model[0].state_dict().items())
+    assert model[0].momentum == 0.1
+
+
+def test_frozen_statistics_stay():
+    model, loader = network(), batches((4, 4))
+    model(INPUTS.normalized(loader[0].clips, PRECISION.device))
+    model[0].train = lambda mode=True: model[0]  # as models.freeze does
+    model[0].training = False
+    before = model[0].running_mean.clone(), model[2].running_mean.clone()
+    assert recompute_batch_norm(model, loader, INPUTS, PRECISION, 2) == 2
+    assert torch.equal(model[0].running_mean, before[0]) and not torch.equal(model[2].running_mean, before[1])
+    model[2].train = lambda mode=True: model[2]
+    model[2].training = False
+    after = model[2].running_mean.clone()
+    assert recompute_batch_norm(model, loader, INPUTS, PRECISION, 2) == 0
+    assert torch.equal(model[2].running_mean, after)

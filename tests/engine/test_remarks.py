@@ -70,3 +70,45 @@ def test_a_warm_up_as_long_as_the_training(remarks, warmup, epochs, rate):
         f"WARNING: SOLVER.WARMUP_EPOCHS {warmup} is not below SOLVER.MAX_EPOCH {epochs}: training ends in the warm-up, "
         f"at rate {rate}"
     ]
+
+
+FREEZE = (
+    "WARNING: MODEL.FREEZE {} keeps random weights as they are: set UNIFORMER.PRETRAIN_NAME or "
+    "TRAIN.CHECKPOINT_FILE_PATH to start from trained ones, or MODEL.FREEZE to the empty word"
+)
+
+
+def test_random_weights_that_are_frozen(remarks):
+    assert remarks("MODEL: {FREEZE: backbone}\n") == [FREEZE.format("backbone")]
+    assert remarks("MODEL: {FREEZE: 2}\n") == [FREEZE.format(2)]
+    for key in ("UNIFORMER.PRETRAIN_NAME", "TRAIN.CHECKPOINT_FILE_PATH"):
+        assert remarks("MODEL: {FREEZE: 2}\n", key, "some") == []
+
+
+def test_rates_by_layer(remarks):
+    assert remarks("SOLVER: {LAYER_DECAY: 0.5}\n", "UNIFORMER.DEPTH", "[1, 1, 1, 1]") == [
+        "INFO: layer-wise rates: SOLVER.LAYER_DECAY 0.5 leaves the stem 0.0312 of the head's rate, 5 layers behind it"
+    ]
+    assert remarks("SOLVER: {LAYER_DECAY: 1.0}\n") == []
+
+
+def test_smoothing_of_plain_labels(remarks):
+    line = (
+        "WARNING: MIXUP.LABEL_SMOOTH_VALUE 0.1 has no effect: MODEL.LOSS_FUNC cross_entropy is against plain labels; "
+        "soft_cross_entropy smooths them, with MIXUP.ENABLE False too"
+    )
+    assert remarks("MIXUP: {LABEL_SMOOTH_VALUE: 0.1}\n", "MODEL.LOSS_FUNC", "cross_entropy") == [line]
+    assert remarks("MIXUP: {LABEL_SMOOTH_VALUE: 0}\n", "MODEL.LOSS_FUNC", "cross_entropy") == []
+    assert remarks("MIXUP: {LABEL_SMOOTH_VALUE: 0.1}\n", "MODEL.LOSS_FUNC", "bce_logit") == []
+    # The default asks for nothing.
+    assert remarks("MODEL: {LOSS_FUNC: cross_entropy}\n") == []
+
+
+def test_rare_classes_made_up_for_twice(remarks):
+    both = "MODEL: {CLASS_WEIGHTS: balanced}\nDATA: {CLASS_BALANCED_SAMPLING: True}\n"
+    assert remarks(both) == [
+        "WARNING: MODEL.CLASS_WEIGHTS balanced and DATA.CLASS_BALANCED_SAMPLING True both make up for rare classes: "
+        "together they count twice; use one of them"
+    ]
+    assert remarks("MODEL: {CLASS_WEIGHTS: balanced}\n") == []
+    assert remarks("DATA: {CLASS_BALANCED_SAMPLING: True}\n") == []

@@ -11,7 +11,7 @@ import torch
 
 from uniformer_video.config import load_config
 from uniformer_video.engine import report as report_module
-from uniformer_video.engine.report import TrainReport, memory_name, open_tensorboard
+from uniformer_video.engine.report import TrainReport, memory_name, open_tensorboard, watched_figure
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.errors import ConfigError
 
@@ -154,6 +154,33 @@ def test_the_end_of_an_epoch(clock, log):
         {"_type": "val_epoch", "epoch": "3/3", "top1_err": 50.0, "top5_err": 12.5, "loss": 0.75},
     ]
     assert events.scalars == [("val/top1", 50.0, 21), ("val/top5", 87.5, 21), ("val/loss", 0.75, 21)]
+
+
+@pytest.mark.parametrize(
+    ("figures", "text", "stats_of", "events_of"),
+    [
+        ({"val_top1": 50.0}, "top-1 50.00 %", {"top1_err": 50.0}, [("val/top1", 50.0)]),
+        ({"val_map": 71.25}, "mAP 71.25 %", {"map": 71.25}, [("val/map", 71.25)]),
+    ],
+)
+def test_the_end_of_an_epoch_with_other_figures(clock, log, figures, text, stats_of, events_of):
+    events = Events()
+    report = TrainReport(period=1, steps=7, epochs=3, device=CPU, events=events)
+    report.epoch_done({"epoch": 1, "train_loss": 2.0, "lr": 0.1, **figures, "val_loss": 0.75})
+    assert log[0] == f"INFO: epoch 1/3 done  training loss 2.0000  validation {text}  loss 0.7500"
+    assert stats(log)[1] == {"_type": "val_epoch", "epoch": "1/3", "loss": 0.75, **stats_of}
+    assert events.scalars == [(name, value, 7) for name, value in (*events_of, ("val/loss", 0.75))]
+
+
+def test_map_that_is_no_number_is_still_json(clock, log):
+    report = TrainReport(period=1, steps=7, epochs=3, device=CPU, events=None)
+    report.epoch_done({"epoch": 1, "train_loss": 1.0, "lr": 0.1, "val_map": float("nan"), "val_loss": 1.0})
+    assert stats(log)[1] == {"_type": "val_epoch", "epoch": "1/3", "map": None, "loss": 1.0}
+
+
+def test_the_figure_that_tells_the_best():
+    assert (watched_figure(False), watched_figure(True)) == ("val_top1", "val_map")
+    assert all(watched_figure(several) in report_module.FIGURES for several in (False, True))
 
 
 def test_events(clock):

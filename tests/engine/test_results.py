@@ -10,7 +10,7 @@ import pytest
 import simplejson
 import torch
 
-from uniformer_video.engine.results import confidences, write_predictions, write_summary
+from uniformer_video.engine.results import confidences, multi_hot, write_predictions, write_summary
 
 
 def read_csv(path):
@@ -40,6 +40,19 @@ def test_probabilities_are_normalised(method):
     scores = torch.tensor([[1.5, 0.5, 1.0], [0.2, 0.6, 0.8]])
     shares = confidences(scores, views=3, method=method, score="softmax")
     torch.testing.assert_close(shares, torch.tensor([[0.5, 1 / 6, 1 / 3], [0.125, 0.375, 0.5]]))
+
+
+@pytest.mark.parametrize("method", ["sum", "max"])
+def test_several_labels_are_decided_each_by_itself(method):
+    scores = torch.tensor([[3.0, -6.0, 0.0]])
+    shares = confidences(scores, views=3, method=method, score="logits", multi_label=True)
+    logits = [1, -2, 0] if method == "sum" else [3, -6, 0]
+    assert shares[0].tolist() == pytest.approx([1 / (1 + math.exp(-x)) for x in logits])
+
+
+def test_a_softmax_of_several_labels_is_a_defect():
+    with pytest.raises(AssertionError, match="a softmax makes classes depend on each other"):
+        confidences(torch.zeros(1, 2), views=1, method="sum", score="softmax", multi_label=True)
 
 
 # ----------------------------------------------------------------------------------------------------- predictions
@@ -93,6 +106,35 @@ def test_names_beside_numbers_and_fewer_classes_than_five(tmp_path):
     ]
     share = math.exp(2) / (math.exp(2) + 1)
     assert rows[0] == [PATHS[0], "1", "jump", "1", "jump", f"{share:.6f}", "0", "run, fast", f"{1 - share:.6f}"]
+
+
+@pytest.mark.parametrize("names", [None, ["run, fast", "jump", "sit"]])
+def test_several_labels_are_joined(tmp_path, names):
+    scores = torch.tensor([[0.0, 2.0, 1.0], [1.0, 0.0, 0.5], [0.0, 1.0, 2.0]])
+    write_predictions(
+        tmp_path,
+        scores=scores,
+        shares=scores.sigmoid(),
+        labels=[(0, 2), (), (1,)],
+        paths=PATHS,
+        class_names=names,
+        multi_label=True,
+    )
+    header, *rows = read_csv(tmp_path / "predictions.csv")
+    assert [row[1] for row in rows] == ["0|2", "", "1"]
+    if names:
+        assert header[:3] == ["path", "label", "label_name"]
+        assert [row[2] for row in rows] == ["run, fast|sit", "", "jump"]
+    best = dict(zip(header, rows[0], strict=True))
+    assert (best["top1_class"], best["top1_score"]) == ("1", f"{1 / (1 + math.exp(-2)):.6f}")
+    with np.load(tmp_path / "predictions.npz", allow_pickle=False) as content:
+        assert content["labels"].dtype == np.uint8
+        assert content["labels"].tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+
+
+def test_rows_of_classes():
+    assert multi_hot([(2,), (), (0, 1, 2)], 3).tolist() == [[0, 0, 1], [0, 0, 0], [1, 1, 1]]
+    assert multi_hot([], 4).shape == (0, 4)
 
 
 def test_no_video_at_all(tmp_path):

@@ -10,15 +10,19 @@ import pytest
 import simplejson
 import torch
 
-from tests.helpers import write_truncated
+from tests.engine.training import MULTI_LABEL, SEVERAL, several
+from tests.helpers import write_text, write_truncated
 from tests.toy import CLASSES, entries, rewrite, toy_cfg
+from uniformer_video.datasets import build_dataset
 from uniformer_video.engine import setup, tester
 from uniformer_video.engine.checkpoint import checkpoint_path
-from uniformer_video.runtime.errors import DataError, WeightError
+from uniformer_video.runtime.errors import ConfigError, DataError, WeightError
 from uniformer_video.transforms.spatial import resize_short_side, view_crop
 from uniformer_video.video.open import open_video
 from uniformer_video.video.reader import DecodeError
 from uniformer_video.video.sampling import DenseSampler
+
+__all__ = ["several"]
 
 CPU = torch.device("cpu")
 
@@ -109,14 +113,15 @@ def test_the_summary_is_what_the_arrays_say(tested, log):
     per_class = [100 * right[results.labels == k].mean() for k in range(3)]
     summary = results.summary
     assert summary["top1"] == pytest.approx(100 * right.mean())
-    assert summary["top5"] == 100.0
+    assert summary["top5"] is None  # of three classes the best five are all
     assert summary["mean_class_accuracy"] == pytest.approx(np.mean(per_class))
     assert (summary["videos"], summary["missing"], summary["weights"]) == (6, [], "random")
+    assert summary["absent"] == 0
     assert summary["seconds"] > 0
     assert "INFO: testing 6 videos x 6 views (2 clips x 3 crops)" in log
     line = next(line for line in log if line.startswith("INFO: test: "))
     assert line.startswith(
-        f"INFO: test: top-1 {summary['top1']:.2f} %  top-5 (of only 3 classes) 100.00 %  mean class accuracy "
+        f"INFO: test: top-1 {summary['top1']:.2f} %  mean class accuracy "
         f"{summary['mean_class_accuracy']:.2f} %  (6 videos x 6 views, "
     )
     stats = [simplejson.loads(line.split("json_stats: ")[1]) for line in log if "json_stats" in line]
@@ -124,7 +129,6 @@ def test_the_summary_is_what_the_arrays_say(tested, log):
     assert stats[0] == {
         "_type": "test_final",
         "top1_acc": pytest.approx(summary["top1"]),
-        "top5_acc": 100.0,
         "videos": 6,
         "views": 6,
         "mean_class_accuracy": pytest.approx(summary["mean_class_accuracy"]),
@@ -145,7 +149,9 @@ def test_top5_of_more_classes(toy_set, tmp_path, log):
         *("path", "label"),
         *(f"top{n}_{part}" for n in range(1, 6) for part in ("class", "score")),
     ]
-    assert any("  top-5 " in line and "of only" not in line for line in log)
+    assert any(f"  top-5 {results.summary['top5']:.2f} %  " in line for line in log)
+    stats = [simplejson.loads(line.split("json_stats: ")[1]) for line in log if "json_stats" in line]
+    assert stats[0]["top5_acc"] == pytest.approx(results.summary["top5"])
 
 
 @pytest.mark.parametrize("size", [1, 5, 7, 100])
@@ -234,6 +240,38 @@ def test_a_missing_video_is_named_and_never_replaced(with_missing, tested, log, 
     assert said == [f"WARNING: unreadable test video {entry['path']}: {entry['cause']}" for entry in missing]
 
 
+def test_no_more_than_ten_missing_videos_are_printed(toy_set, tmp_path, tested, log):
+    names = [str(write_text(tmp_path / f"b{n:02d}.mp4")) for n in range(13)]
+    data = rewrite(toy_set, tmp_path / "set", test=[*entries(toy_set, "test"), *(f"{name} 0" for name in names)])
+    code, results = tested(data=data)
+    assert code == 1
+    assert [entry["path"] for entry in results.summary["missing"]] == names
+    errors = [line for line in log if line.startswith("ERROR: ")]
+    assert errors[0].startswith("ERROR: 13 of 19 test videos could not be read; exit code 1")
+    assert [line.split(": ")[1].strip() for line in errors[1:-1]] == names[:10]
+    assert errors[-1] == f"ERROR:   and 3 more in {tmp_path / 'out' / 'test' / 'summary.json'}"
+    warnings = [line for line in log if line.startswith("WARNING: ") and "readable" in line]
+    assert [line.split(": ")[1].rpartition(" ")[2] for line in warnings[:-1]] == names[:10]
+    assert warnings[-1] == "WARNING: further unreadable test videos are counted at the end"
+
+
+def test_videos_that_are_not_there_are_counted_by_themselves(toy_set, tmp_path, monkeypatch, tested, broken_video, log):
+    gone = [f"{tmp_path}/gone{n}.mp4" for n in range(2)]
+    lines = [*entries(toy_set, "test"), f"{broken_video} 0", *(f"{path} 1" for path in gone)]
+    data = rewrite(toy_set, tmp_path / "set", test=lines)
+
+    def build(*arguments):
+        made = build_dataset(*arguments)
+        made.absent = tuple(gone)
+        return made
+
+    monkeypatch.setattr(tester, "build_dataset", build)
+    code, results = tested(data=data)
+    assert code == 1
+    assert (results.summary["absent"], len(results.summary["missing"]), results.summary["videos"]) == (2, 3, 6)
+    assert any("ERROR: 3 of 9 test videos could not be read, 2 of them because they are not there;" in x for x in log)
+
+
 def test_nothing_can_be_read(toy_set, tmp_path, broken_video, tested):
     data = rewrite(toy_set, tmp_path / "set", test=[f"{broken_video} 0"])
     code, results = tested(data=data)
@@ -282,3 +320,70 @@ def test_weights_to_test_are_tried_before_the_training(toy_set, tmp_path, log):
     log.clear()
     tester.Tester(cfg(good), CPU)
     assert log[-1].startswith(f"INFO: test weights: {good}: ")
+
+
+# -------------------------------------------------------------------------------------------------- several labels
+
+
+def plain_average_precision(scores, positive):
+    """Return the sum over thresholds of (recall gained) * precision, by counting."""
+    total = before = 0.0
+    for threshold in sorted(set(scores), reverse=True):
+        chosen = [p for s, p in zip(scores, positive, strict=True) if s >= threshold]
+        recall = sum(chosen) / sum(positive)
+        total, before = total + (recall - before) * sum(chosen) / len(chosen), recall
+    return total
+
+
+@pytest.mark.parametrize("method", ["sum", "max"])
+def test_several_labels(toy_set, tested, several, log, method):
+    code, results = tested(*MULTI_LABEL, "TEST.ENSEMBLE_METHOD", method)
+    assert code == 0
+    paths = [line.rpartition(" ")[0] for line in entries(toy_set, "test")]
+    logits = logits_one_by_one(toy_cfg(toy_set, toy_set / "unused"), paths, 2, 3)
+    np.testing.assert_allclose(results.scores, COMBINE[method, "logits"](logits).numpy(), atol=2e-5)
+    own = [SEVERAL[n % 3] for n in range(6)]
+    assert results.labels.dtype == np.uint8
+    assert results.labels.tolist() == [[int(k in numbers) for k in range(3)] for numbers in own]
+    assert [row["label"] for row in results.table] == ["|".join(map(str, numbers)) for numbers in own]
+    assert [row["label_name"] for row in results.table] == ["|".join(CLASSES[k] for k in numbers) for numbers in own]
+    shares = (logits.mean(1) if method == "sum" else logits.amax(1)).sigmoid().numpy()
+    for row, share, scores in zip(results.table, shares, results.scores, strict=True):
+        order = sorted(range(3), key=lambda k: (-scores[k], k))
+        assert [int(row[f"top{n}_class"]) for n in (1, 2, 3)] == order
+        assert [float(row[f"top{n}_score"]) for n in (1, 2, 3)] == pytest.approx([share[k] for k in order], abs=1e-5)
+    each = [plain_average_precision(results.scores[:, k].tolist(), results.labels[:, k].tolist()) for k in range(3)]
+    summary = results.summary
+    assert summary["map"] == pytest.approx(100 * np.mean(each))
+    assert summary["per_class"] == [
+        {"class": k, "name": CLASSES[k], "average_precision": pytest.approx(100 * each[k]), "videos": (4, 2, 2)[k]}
+        for k in range(3)
+    ]
+    assert not {"top1", "top5", "mean_class_accuracy"} & set(summary)
+    line = next(line for line in log if line.startswith("INFO: test: "))
+    assert line.startswith(f"INFO: test: mAP {summary['map']:.2f} %  (6 videos x 6 views, ")
+    stats = [simplejson.loads(line.split("json_stats: ")[1]) for line in log if "json_stats" in line]
+    assert set(stats[0]) == {"_type", "map", "videos", "views", "weights", "seconds"}
+    assert stats[0]["map"] == pytest.approx(summary["map"])
+
+
+def test_a_class_that_no_test_video_has_is_left_out_of_the_mean(toy_set, tmp_path, tested, several):
+    data = rewrite(toy_set, tmp_path / "set", test=[x for x in entries(toy_set, "test") if not x.endswith(" 2")])
+    summary = tested(*MULTI_LABEL, data=data)[1].summary
+    each = [entry["average_precision"] for entry in summary["per_class"]]
+    assert each[2] is None and summary["map"] == pytest.approx((each[0] + each[1]) / 2)
+
+
+def test_nothing_of_several_labels_can_be_read(toy_set, tmp_path, broken_video, tested, several):
+    data = rewrite(toy_set, tmp_path / "set", test=[f"{broken_video} 0"])
+    code, results = tested(*MULTI_LABEL, data=data)
+    assert code == 1 and results.labels.shape == (0, 3) and results.summary["map"] is None
+
+
+def test_a_softmax_does_not_go_with_several_labels(toy_set, tmp_path, several):
+    with pytest.raises(ConfigError) as error:
+        tester.Tester(toy_cfg(toy_set, tmp_path, *map(str, MULTI_LABEL), "TEST.ENSEMBLE_SCORE", "softmax"), CPU)
+    assert str(error.value) == (
+        "TEST.ENSEMBLE_SCORE is softmax, which makes the classes of a video depend on each other, but DATA.MULTI_LABEL "
+        "is True; set TEST.ENSEMBLE_SCORE logits"
+    )

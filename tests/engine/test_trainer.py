@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import shutil
@@ -10,7 +9,7 @@ import shutil
 import pytest
 import torch
 
-from tests.helpers import write_text
+from tests.engine.training import CPU, assert_same_run, curves, draw_curves, last, train
 from tests.toy import FULL_AUGMENTATION, entries, rewrite, same_bits, toy_cfg
 from uniformer_video.datasets import build_dataset
 from uniformer_video.engine import device, setup, trainer
@@ -20,49 +19,11 @@ from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.report import TrainReport
 from uniformer_video.engine.trainer import Trainer
 from uniformer_video.engine.validator import Validation, validate
-from uniformer_video.runtime.errors import DataError, UserError, WeightError
+from uniformer_video.runtime.errors import UserError, WeightError
 from uniformer_video.solver.losses import soft_cross_entropy
 from uniformer_video.solver.schedule import Schedule
 
-CPU = torch.device("cpu")
-draw_curves = trainer.draw_curves
-
-
-@pytest.fixture(autouse=True)
-def curves(monkeypatch):
-    """Keep what would be drawn instead of drawing it; drawing takes longer than the training."""
-    drawn = []
-    monkeypatch.setattr(trainer, "draw_curves", lambda history, path: drawn.append((list(history), path)))
-    return drawn
-
-
-@pytest.fixture
-def train(toy_set, tmp_path):
-    """Return a function that trains with overrides into tmp_path/<out> and gives the trainer."""
-
-    def run(*overrides, out="out", data=toy_set):
-        cfg = toy_cfg(data, tmp_path / out, *map(str, overrides))
-        (tmp_path / out).mkdir(exist_ok=True)
-        made = Trainer(cfg, CPU)
-        made.run()
-        return made
-
-    return run
-
-
-def last(trainer):
-    return read_checkpoint(checkpoint_path(trainer.output, trainer.epoch))
-
-
-def assert_same_run(one, other):
-    """Two checkpoints hold the same bits: weights, optimizer, history."""
-    assert same_bits(one.model_state, other.model_state)
-    states = [c.optimizer_state["state"] for c in (one, other)]
-    assert states[0].keys() == states[1].keys() and states[0]
-    assert all(same_bits(states[0][n], states[1][n]) for n in states[0])
-    assert one.optimizer_state["param_groups"] == other.optimizer_state["param_groups"]
-    assert (one.epoch, one.history, one.best) == (other.epoch, other.history, other.best)
-
+__all__ = ["curves", "train"]
 
 # -------------------------------------------------------------------------------------------------------- training
 
@@ -471,15 +432,6 @@ def test_the_best_is_kept(train, monkeypatch):
     assert same_bits(best.model_state, read_checkpoint(checkpoint_path(made.output, 2)).model_state)
 
 
-def test_no_readable_validation_video_is_no_best(train, toy_set, tmp_path, broken_video):
-    data = rewrite(toy_set, tmp_path / "set", val=[f"{broken_video} 1"])
-    made = train("SOLVER.MAX_EPOCH", 1, data=data)
-    assert made.best is None and not best_path(made.output).exists()
-    assert made.history[0]["val_top1"] != made.history[0]["val_top1"]  # NaN
-    lines = (made.output / "unreadable.csv").read_text(encoding="utf-8").splitlines()
-    assert [line.partition(",")[0] for line in lines] == ["split", "val"]
-
-
 @pytest.mark.parametrize(
     ("evaluate", "save", "epochs", "evaluated", "saved"),
     [(2, 3, 4, [2, 4], [2, 3, 4]), (9, 9, 3, [3], [3]), (1, 1, 2, [1, 2], [1, 2])],
@@ -494,40 +446,3 @@ def test_periods(train, monkeypatch, curves, evaluate, save, epochs, evaluated, 
     assert best == evaluated[0]
     assert sorted(names) == [n for n in saved if n % save == 0 or n == epochs]
     assert len(made.history) == epochs
-
-
-# ---------------------------------------------------------------------------------------------------- broken videos
-
-
-def test_a_broken_video_is_replaced_and_told_once(train, toy_set, tmp_path, broken_video, log):
-    data = rewrite(
-        toy_set,
-        tmp_path / "set",
-        train=[f"{broken_video} 1", *entries(toy_set, "train")[:11]],
-        val=[*entries(toy_set, "val"), f"{broken_video} 2"],
-    )
-    made = train("SOLVER.MAX_EPOCH", 3, data=data)
-    assert [entry["epoch"] for entry in made.history] == [1, 2, 3]
-    told = [line for line in log if line.startswith("WARNING: unreadable")]
-    assert [line.partition(f"{broken_video}: ")[0] for line in told] == [
-        "WARNING: unreadable train video ",
-        "WARNING: unreadable val video ",
-    ]
-    with open(made.output / "unreadable.csv", encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    assert header == ["split", "path", "cause"]
-    assert [row[:2] for row in rows] == [["train", broken_video], ["val", broken_video]]
-    assert [f"{row[1]}: {row[2]}" for row in rows] == [line.partition(" video ")[2] for line in told]
-    assert log[-1] == (f"WARNING: videos that could not be read: 1 train, 1 val; see {made.output / 'unreadable.csv'}")
-    assert_same_run(last(made), last(train("SOLVER.MAX_EPOCH", 3, data=data, out="again")))
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_all_broken_is_one_line(train, toy_set, tmp_path, workers):
-    names = [write_text(tmp_path / f"b{n}.mp4") for n in range(4)]
-    data = rewrite(toy_set, tmp_path / "set", train=[f"{name} 1" for name in names])
-    with pytest.raises(DataError) as error:
-        train("DATA_LOADER.NUM_WORKERS", workers, data=data)
-    text = str(error.value)
-    assert text.startswith("4 videos of the training list cannot be read, nor any in their place, for example ")
-    assert re.search(r"for example \S*/b\d\.mp4: .+; correct the list or DATA.PATH_PREFIX$", text)

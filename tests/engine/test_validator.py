@@ -14,6 +14,7 @@ from uniformer_video.engine.device import Precision
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.validator import Validation, validate
+from uniformer_video.metrics.average_precision import average_precision
 from uniformer_video.runtime import distributed
 
 CPU = torch.device("cpu")
@@ -46,9 +47,13 @@ def make(values, labels, *, sizes, failures=None):
     return batches
 
 
-def run(values, labels, *, sizes, classes, failures=None, mode=False):
+def inputs_of(classes, **options):
+    return DeviceInputs(mean=[0.0] * 3, std=[1 / 255] * 3, num_classes=classes, **options)  # logits are pixel values
+
+
+def run(values, labels, *, sizes, classes, failures=None, mode=False, **options):
     model = Scores(classes)
-    inputs = DeviceInputs(mean=[0.0] * 3, std=[1 / 255] * 3, num_classes=classes)  # logits are the pixel values
+    inputs = inputs_of(classes, **options)
     log = FailureLog(None, "val")
     batches = make(values, labels, sizes=sizes, failures=failures)
     return validate(model, batches, inputs, Precision(mode, CPU), log), model, log
@@ -104,4 +109,70 @@ def test_processes_add_up_their_counts(monkeypatch):
     monkeypatch.setattr(distributed, "sum_floats", lambda own, device: [a + b for a, b in zip(own, [2, 0, 1, 6.0])])  # noqa: B905
     values = torch.eye(12)[:2] * 200  # both right, with a loss of 0
     result, _, _ = run(values, [0, 1], sizes=(2,), classes=12)
-    assert result == Validation(50.0, 75.0, pytest.approx(1.5), 4)
+    assert (result.top1, result.top5, result.loss, result.videos) == (50.0, 75.0, pytest.approx(1.5), 4)
+
+
+# -------------------------------------------------------------------------------------------------- several labels
+
+
+def several(seed, count, classes):
+    """Return values (count, 12) and multi-hot labels (count, classes), float32, some rows without any label."""
+    generator = torch.Generator().manual_seed(seed)
+    return values_of(seed, count), (torch.rand(count, classes, generator=generator) < 0.4).float()
+
+
+@pytest.mark.parametrize("sizes", [(11,), (4, 4, 3), (4, 0, 7)])
+def test_several_labels(sizes):
+    values, labels = several(3, 11, 5)
+    result, _, _ = run(values, labels, sizes=sizes, classes=5, multi_label=True)
+    scores = values[:, :5].double()
+    assert result.mean_ap == pytest.approx(100 * average_precision(scores, labels).nanmean().item())
+    loss = -(labels * scores.sigmoid().log() + (1 - labels) * (1 - scores.sigmoid()).log()).mean()
+    assert result.loss == pytest.approx(loss.item(), rel=1e-4)
+    assert result.videos == 11 and math.isnan(result.top1) and math.isnan(result.top5)
+
+
+def test_one_label_has_no_map():
+    result, _, _ = run(values_of(0, 4), [0, 1, 2, 3], sizes=(4,), classes=4)
+    assert math.isnan(result.mean_ap)
+
+
+def test_no_readable_video_of_several_labels():
+    failures = [Failure(0, "x", "y")]
+    result, _, _ = run(
+        torch.zeros(0, 12), torch.zeros(0, 3), sizes=(0,), classes=3, failures=failures, multi_label=True
+    )
+    assert result.videos == 0 and math.isnan(result.mean_ap) and math.isnan(result.loss)
+
+
+def test_no_label_of_any_class_is_no_number():
+    result, _, _ = run(values_of(1, 4), torch.zeros(4, 3), sizes=(4,), classes=3, multi_label=True)
+    assert result.videos == 4 and math.isnan(result.mean_ap) and math.isfinite(result.loss)
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_map_is_over_the_videos_of_all_processes(monkeypatch, main):
+    values, labels = several(5, 8, 4)
+    clips = values.to(torch.uint8).view(-1, 3, 1, 2, 2)
+    theirs = [inputs_of(4).normalized(clips[4:], CPU).flatten(1)[:, :4], labels[4:] != 0]
+    whole = 100 * average_precision(values[:, :4], labels).nanmean().item()
+    monkeypatch.setattr(distributed, "gather_on_main", lambda own: [own, theirs] if main else [])
+    # The main process tells all the others.
+    monkeypatch.setattr(distributed, "gather_objects", lambda own: [own if main else whole, own])
+    result, _, _ = run(values[:4], labels[:4], sizes=(4,), classes=4, multi_label=True)
+    assert result.mean_ap == pytest.approx(whole)
+
+
+@pytest.mark.parametrize(
+    ("classes", "multi_label", "figures"),
+    [
+        (6, False, {"val_top1": 1.0, "val_top5": 2.0, "val_loss": 3.0}),
+        (5, False, {"val_top1": 1.0, "val_loss": 3.0}),
+        (2, False, {"val_top1": 1.0, "val_loss": 3.0}),
+        (6, True, {"val_map": 4.0, "val_loss": 3.0}),
+        (1, True, {"val_map": 4.0, "val_loss": 3.0}),
+    ],
+)
+def test_what_a_history_keeps(classes, multi_label, figures):
+    validation = Validation(1.0, 2.0, 3.0, 9, mean_ap=4.0)
+    assert validation.figures(inputs_of(classes, multi_label=multi_label)) == figures

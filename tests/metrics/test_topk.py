@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from uniformer_video.metrics.topk import label_ranks, topk_accuracy, topk_correct
+from uniformer_video.metrics.topk import label_ranks, telling_ks, topk_accuracy, topk_correct
 
 SCORES = torch.tensor(
     [
@@ -90,3 +90,12 @@ def test_equals_a_stable_sort(data, shape):
     order = np.argsort(-scores, axis=1, kind="stable")
     for k, count in topk_correct(torch.from_numpy(scores), torch.from_numpy(labels), ks=(1, 3, 5)).items():
         assert count == sum(label in row[:k] for row, label in zip(order.tolist(), labels.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 4, 5, 6, 400])
+def test_what_is_always_100_percent_is_not_reported(classes):
+    expected = (1, 5) if classes > 5 else (1,)
+    assert telling_ks(classes) == expected
+    scores = torch.randn(50, classes, generator=torch.Generator().manual_seed(classes))
+    always = topk_accuracy(scores, torch.arange(50) % classes, (5,))[5] == 100.0
+    assert always == (5 not in expected)

@@ -151,6 +151,20 @@ def test_any_time_and_size(shape):
     torch.testing.assert_close(model.head(maps[-1].mean((2, 3, 4))), logits)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_pooled_features_are_what_the_head_takes(training):
+    model = tiny().train(training)
+    clips = clip((2, 3, 4, 64, 64))
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pooled, logits = model.forward_pooled(clips)
+    model.load_state_dict(state)  # training moves the statistics of batch norm
+    again = model(clips)
+    assert isinstance(logits, tuple) == isinstance(again, tuple) == training
+    assert all(map(torch.equal, logits, again))
+    assert pooled.shape == (2, TINY["widths"][-1])
+    torch.testing.assert_close(model.head(pooled), logits[0] if training else logits)
+
+
 def test_an_image_network_takes_images_and_clips_of_one_frame():
     model = tiny(image=True).eval()
     images = clip((2, 3, 64, 48))

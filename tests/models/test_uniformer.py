@@ -71,6 +71,20 @@ def test_feature_maps_are_views_of_channels_last_memory_and_end_before_the_head(
     torch.testing.assert_close(model.head(maps[-1].mean((2, 3, 4))), model(clips))
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_pooled_features_are_what_the_head_takes(form, training):
+    model = tiny(**FORMS[form]).eval().train(training)
+    clips = clip((2, 3, 4, 64, 64))
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pooled, logits = model.forward_pooled(clips)
+    model.load_state_dict(state)  # training moves the statistics of batch norm
+    assert torch.equal(logits, model(clips))
+    assert pooled.shape == (2, TINY["widths"][-1])
+    model.load_state_dict(state)
+    torch.testing.assert_close(pooled, model.forward_features(clips)[-1].mean((2, 3, 4)))
+
+
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last_3d])
 def test_memory_order_of_the_input_does_not_matter(order):
     model = tiny().eval()

@@ -110,6 +110,74 @@ def test_set_lr_reaches_every_group():
     assert [group["lr"] for group in optimizer.param_groups] == [0.125] * 3
 
 
+def two_blocks() -> nn.Module:
+    model = nn.Module()
+    model.patch_embed1, model.head = nn.Linear(2, 2), nn.Linear(2, 3)
+    model.blocks1 = nn.ModuleList([nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)])
+    return model
+
+
+def test_layer_decay_gives_every_layer_its_rate_and_the_head_the_rate_itself():
+    optimizer = build_optimizer(two_blocks(), make_cfg(LAYER_DECAY=0.5, BASE_LR=0.8))
+    expected = {
+        "patch_embed1.weight": 0.1,
+        "patch_embed1.bias": 0.1,
+        "blocks1.0.weight": 0.2,
+        "blocks1.1.weight": 0.4,
+        "head.weight": 0.8,
+        "head.bias": 0.8,
+    }
+
+    def rates():
+        return {name: group["lr"] for group in optimizer.param_groups for name in group["names"]}
+
+    assert rates() == pytest.approx(expected)
+    set_lr(optimizer, 0.4)
+    assert rates() == pytest.approx({name: rate / 2 for name, rate in expected.items()})
+    assert rates()["head.weight"] == 0.4
+
+
+def test_layer_decay_moves_each_layer_by_its_rate():
+    model = two_blocks()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    cfg = make_cfg(OPTIMIZING_METHOD="sgd", LAYER_DECAY=0.5, MOMENTUM=0.0, WEIGHT_DECAY=0.0)
+    optimizer = build_optimizer(model, cfg)
+    set_lr(optimizer, 1.0)
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    moved = {name: (before[name] - p.detach()).mean().item() for name, p in model.named_parameters()}
+    assert moved == pytest.approx(
+        {
+            "patch_embed1.weight": 0.125,
+            "patch_embed1.bias": 0.125,
+            "blocks1.0.weight": 0.25,
+            "blocks1.1.weight": 0.5,
+            "head.weight": 1.0,
+            "head.bias": 1.0,
+        },
+        rel=1e-5,
+    )
+
+
+def test_without_layer_decay_the_groups_are_those_of_the_decay_alone():
+    optimizer = build_optimizer(two_blocks(), make_cfg(LAYER_DECAY=1.0))
+    assert [group["names"] for group in optimizer.param_groups] == [
+        ["patch_embed1.weight", "head.weight", "blocks1.0.weight", "blocks1.1.weight"],
+        ["patch_embed1.bias", "head.bias"],
+    ]
+    assert not any("lr_scale" in group for group in optimizer.param_groups)
+
+
+def test_layers_are_counted_with_the_frozen_ones():
+    model = two_blocks()
+    model.patch_embed1.requires_grad_(False)
+    model.blocks1[0].requires_grad_(False)
+    optimizer = build_optimizer(model, make_cfg(LAYER_DECAY=0.5))
+    scales = {name: group["lr_scale"] for group in optimizer.param_groups for name in group["names"]}
+    assert scales == {"blocks1.1.weight": 0.5, "head.weight": 1.0, "head.bias": 1.0}
+
+
 def test_unknown_method_lists_the_known_ones():
     with pytest.raises(ConfigError) as raised:
         build_optimizer(network(), make_cfg(OPTIMIZING_METHOD="lamb"))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from uniformer_video.models.uniformer import uniformer_base
+from uniformer_video.solver.layer_decay import layer_scales
 from uniformer_video.solver.param_groups import param_groups
 
 REFERENCE = json.loads((Path(__file__).parent.parent / "data" / "optimizer.json").read_text())
@@ -170,3 +171,39 @@ def test_layer_scale_decays_where_it_has_more_than_one_dimension_as_published():
     model.attending.gamma_1 = nn.Parameter(torch.zeros(4))
     groups = param_groups(model, weight_decay=0.1, norm_weight_decay=0.3, zero_decay_1d=True)
     assert [group["names"] for group in groups] == [["local.gamma_1"], ["attending.gamma_1"]]
+
+
+def test_rates_split_each_group_smallest_first():
+    model = Toy()
+    scales = {name: 0.25 if name.startswith(("conv", "bn")) else 1.0 for name, _ in model.named_parameters()}
+    scales["gamma"] = 0.5
+    groups = param_groups(model, weight_decay=0.1, norm_weight_decay=0.2, zero_decay_1d=True, lr_scales=scales)
+    assert [(group["weight_decay"], group["lr_scale"], group["names"]) for group in groups] == [
+        (0.2, 0.25, ["bn.weight", "bn.bias"]),
+        (0.1, 0.25, ["conv.weight"]),
+        (0.1, 1.0, ["token", "head.weight"]),
+        (0.0, 0.25, ["conv.bias"]),
+        (0.0, 0.5, ["gamma"]),
+        (0.0, 1.0, ["temperature", "ln.weight", "ln.bias", "head.bias"]),
+    ]
+    by_name = dict(model.named_parameters())
+    for group in groups:
+        assert all(by_name[name] is parameter for name, parameter in zip(group["names"], group["params"], strict=True))
+
+
+def test_without_rates_no_group_has_one():
+    groups = param_groups(Toy(), weight_decay=0.1, norm_weight_decay=0.2, zero_decay_1d=True)
+    assert [set(group) for group in groups] == [{"params", "weight_decay", "names"}] * 3
+
+
+def test_rates_of_the_base_network_leave_its_decay_as_published():
+    with torch.device("meta"):
+        model = uniformer_base()
+    scales = layer_scales((name for name, _ in model.named_parameters()), 0.75)
+    groups = param_groups(model, weight_decay=0.05, norm_weight_decay=0.0, zero_decay_1d=True, lr_scales=scales)
+    assert len({group["lr_scale"] for group in groups}) == 5 + 8 + 20 + 7 + 2
+    decays = {name: group["weight_decay"] for group in groups for name in group["names"]}
+    assert decays == {name: group["wd"] for group in REFERENCE["groups"] for name in group["names"]}
+    # One group for each weight decay and layer; batch norms are in the local blocks and at the end.
+    assert len({(group["weight_decay"], group["lr_scale"]) for group in groups}) <= len(groups)
+    assert all(scales[name] == group["lr_scale"] for group in groups for name in group["names"])

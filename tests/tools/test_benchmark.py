@@ -107,7 +107,7 @@ def test_a_configuration_file(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["modell"], "unknown measurement 'modell'; known: model"),
+        (["modell"], "unknown measurement 'modell'; known: model, readers, openings"),
         (["model", "--repeats", "0"], "--repeats must be 1 or more, got 0"),
         (["model", "--threads", "0"], "--threads must be 1 or more, got 0"),
         (["model", "--batch", "0"], "--batch must be 1 or more, got 0"),

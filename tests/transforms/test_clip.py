@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from tests.transforms.helpers import index_frames, noise_frames, rng, smooth_frames
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.transforms import spatial
-from uniformer_video.transforms.clip import ClipTransform, TrainTransform, ViewTransform, normalize, to_clip
+from uniformer_video.transforms.clip import (
+    ClipTransform,
+    TrainTransform,
+    ViewTransform,
+    denormalize,
+    normalize,
+    to_clip,
+)
 from uniformer_video.transforms.color import color_jitter
 from uniformer_video.transforms.rand_augment import RandAugment
 
@@ -56,6 +63,21 @@ class TestNormalize:
         torch.testing.assert_close(result.cpu(), normalize(clips, MEAN, STD))
 
 
+class TestDenormalize:
+    def test_every_pixel_value_comes_back(self):
+        values = torch.arange(256, dtype=torch.uint8).repeat(3).view(3, 1, 16, 16)
+        clips = torch.stack((values, values.flip(0)))
+        mean, std = (0.45, 0.4, 0.3), (0.225, 0.2, 0.5)
+        result = denormalize(normalize(clips, mean, std), mean, std)
+        assert result.dtype == torch.uint8 and torch.equal(result, clips)
+
+    def test_what_no_pixel_can_show_is_cut_off(self):
+        clips = torch.tensor([-9.0, 0.0, 9.0]).view(1, 1, 1, 3).expand(3, 2, 1, 3)
+        copy = clips.clone()
+        assert denormalize(clips, MEAN, STD)[1, 1, 0].tolist() == [0, 115, 255]
+        assert torch.equal(clips, copy)
+
+
 def test_to_clip():
     frames = index_frames(4, 5, num_frames=3)
     clip = to_clip(frames)
@@ -73,11 +95,12 @@ class TestTrainTransform:
         frames = smooth_frames(3, 40, 50)
         flips = 0
         for seed in range(12):
-            clip = transform(frames, rng(seed))
+            clip, mirrored = transform(frames, rng(seed))
             generator = rng(seed)
             expected = augment(frames, generator)
             expected = spatial.random_resized_crop(expected, 16, AREA, ASPECT, generator)
-            if generator.random() < 0.5:
+            assert mirrored == (generator.random() < 0.5)
+            if mirrored:
                 flips += 1
                 expected = spatial.horizontal_flip(expected)
             assert clip.dtype == torch.uint8
@@ -92,14 +115,14 @@ class TestTrainTransform:
         generator = rng(3)
         expected = color_jitter(frames, 0.4, 0.4, 0.4, generator)
         expected = spatial.random_resized_crop(expected, 16, AREA, ASPECT, generator)
-        assert torch.equal(transform(frames, rng(3)), to_clip(expected))
+        assert torch.equal(transform(frames, rng(3))[0], to_clip(expected))
 
     def test_rand_augment_switches_colour_jitter_off(self):
         augment = RandAugment.from_string("rand-m7-n2-inc1")
         frames = smooth_frames(2, 30, 40)
         with_jitter = TrainTransform(crop_size=16, augment=augment, color_jitter=0.4)
         without = TrainTransform(crop_size=16, augment=augment)
-        assert torch.equal(with_jitter(frames, rng(3)), without(frames, rng(3)))
+        assert torch.equal(with_jitter(frames, rng(3))[0], without(frames, rng(3))[0])
 
     def test_short_side_jitter_where_there_is_no_scale(self):
         transform = TrainTransform(crop_size=16, augment=None, scale=None, jitter_scales=(18, 24), flip=False)
@@ -108,12 +131,12 @@ class TestTrainTransform:
             generator = rng(seed)
             expected = spatial.random_short_side(frames, 18, 24, generator)
             expected = spatial.random_crop(expected, 16, generator)
-            assert torch.equal(transform(frames, rng(seed)), to_clip(expected))
+            assert torch.equal(transform(frames, rng(seed))[0], to_clip(expected))
 
     def test_scale_and_ratio_are_used(self):
         frames = noise_frames(1, 20, 20)
         whole = TrainTransform(crop_size=20, augment=None, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=False)
-        assert torch.equal(whole(frames, rng()), to_clip(frames))
+        assert torch.equal(whole(frames, rng())[0], to_clip(frames))
 
     def test_flip_is_half_and_can_be_switched_off(self):
         frames = index_frames(8, 8)
@@ -121,26 +144,40 @@ class TestTrainTransform:
         generator, flipping, fixed = rng(2), TrainTransform(**arguments), TrainTransform(**arguments, flip=False)
         flipped = 0
         for _ in range(2000):
-            clip = flipping(frames, generator)
-            if torch.equal(clip, to_clip(frames.flip(2))):
-                flipped += 1
-            else:
-                assert torch.equal(clip, to_clip(frames))
-            assert torch.equal(fixed(frames, generator), to_clip(frames))
+            clip, mirrored = flipping(frames, generator)
+            flipped += mirrored
+            assert torch.equal(clip, to_clip(frames.flip(2) if mirrored else frames))
+            clip, mirrored = fixed(frames, generator)
+            assert not mirrored and torch.equal(clip, to_clip(frames))
         assert abs(flipped / 2000 - 0.5) < 0.056  # five deviations
+
+    @pytest.mark.parametrize("augment", [None, RandAugment.from_string("rand-m7-n2-mstd0.5-inc1")])
+    def test_a_label_that_forbids_mirroring_changes_no_draw(self, augment):
+        transform = TrainTransform(crop_size=16, augment=augment)
+        frames = smooth_frames(2, 30, 40)
+        seen = set()
+        for seed in range(12):
+            free, held = rng(seed), rng(seed)
+            clip, mirrored = transform(frames, free)
+            other, never = transform(frames, held, may_mirror=False)
+            assert never is False
+            assert torch.equal(other, clip.flip(-1) if mirrored else clip)
+            assert free.random() == held.random()
+            seen.add(mirrored)
+        assert seen == {False, True}
 
     def test_identical_frames_stay_identical(self):
         transform = TrainTransform(crop_size=16, augment=RandAugment.from_string("rand-m9-n4-mstd0.5-inc1-p1"))
         frames = smooth_frames(1, 30, 41).expand(4, -1, -1, -1)
         for seed in range(8):
-            clip = transform(frames, rng(seed))
+            clip, _ = transform(frames, rng(seed))
             assert torch.equal(clip, clip[:, :1].expand_as(clip))
 
     def test_same_seed_same_clip_and_frames_untouched(self):
         transform = TrainTransform(crop_size=16, augment=RandAugment.from_string("rand-m7-n4-mstd0.5-inc1"))
         frames = noise_frames(2, 30, 41)
         copy = frames.clone()
-        clips = [transform(frames, rng(seed)) for seed in (1, 1, 2)]
+        clips = [transform(frames, rng(seed))[0] for seed in (1, 1, 2)]
         assert torch.equal(clips[0], clips[1])
         assert not torch.equal(clips[0], clips[2])
         assert torch.equal(frames, copy)
@@ -149,7 +186,7 @@ class TestTrainTransform:
         transform = TrainTransform(crop_size=8, augment=None, scale=None, jitter_scales=(8, 8), flip=False)
         frames = noise_frames(1, 8, 8)
         copy = frames.clone()
-        transform(frames, rng()).zero_()
+        transform(frames, rng())[0].zero_()
         assert torch.equal(frames, copy)
 
     @settings(deadline=None, max_examples=40)
@@ -161,7 +198,7 @@ class TestTrainTransform:
             scale=AREA if resized_crop else None,
             jitter_scales=(15, 19),
         )
-        clip = transform(noise_frames(num_frames, height, width), rng(seed))
+        clip, _ = transform(noise_frames(num_frames, height, width), rng(seed))
         assert clip.shape == (3, num_frames, 15, 15)
         assert clip.dtype == torch.uint8
 

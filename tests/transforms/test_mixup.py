@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.transforms.helpers import rng
 from uniformer_video.runtime.errors import UserError
-from uniformer_video.transforms.mixup import Mixup, one_hot_smooth
+from uniformer_video.transforms.mixup import Mixup, one_hot_smooth, smooth_multi_hot, soft_targets
 
 
 def mixer(**changes) -> Mixup:
@@ -52,6 +52,32 @@ class TestOneHotSmooth:
 
     def test_one_class(self):
         torch.testing.assert_close(one_hot_smooth(torch.tensor([0, 0]), 1, 0.3), torch.ones(2, 1))
+
+
+class TestSmoothMultiHot:
+    def test_worked_values(self):
+        labels = torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
+        expected = [[0.925, 0.025, 0.925, 0.025], [0.025] * 4, [0.925] * 4]
+        torch.testing.assert_close(smooth_multi_hot(labels, 0.1), torch.tensor(expected))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.bool, torch.float64])
+    def test_without_smoothing_the_labels_themselves(self, dtype):
+        labels = torch.tensor([[1, 0, 1], [0, 0, 0]]).to(dtype)
+        targets = smooth_multi_hot(labels)
+        assert targets.dtype == torch.float32 and targets.tolist() == [[1, 0, 1], [0, 0, 0]]
+
+    @given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.floats(0, 0.99))
+    def test_one_label_each_is_smoothed_as_ever(self, labels, smoothing):
+        labels = torch.tensor(labels)
+        targets = smooth_multi_hot(one_hot_smooth(labels, 10), smoothing)
+        torch.testing.assert_close(targets, one_hot_smooth(labels, 10, smoothing))
+
+    def test_targets_of_either_form(self):
+        labels, several = torch.tensor([2, 0]), torch.tensor([[0.0, 1, 1], [1, 0, 0]])
+        assert torch.equal(soft_targets(labels, 3, 0.1), one_hot_smooth(labels, 3, 0.1))
+        assert torch.equal(soft_targets(several, 3, 0.1), smooth_multi_hot(several, 0.1))
+        with pytest.raises(AssertionError, match="labels of 3 classes, not 4"):
+            soft_targets(several, 4, 0.1)
 
 
 class TestDraw:
@@ -152,6 +178,26 @@ class TestMix:
         off, on = 0.02, 0.92
         expected = [off, weight * off + (1 - weight) * on, off, off, weight * on + (1 - weight) * off]
         torch.testing.assert_close(targets[0], torch.tensor(expected))
+
+    @pytest.mark.parametrize("only", [MIXUP_ONLY, CUTMIX_ONLY])
+    def test_several_labels_are_mixed_as_the_pixels(self, only):
+        mix = mixer(**only, label_smoothing=0.1)
+        labels = torch.tensor([[1.0, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 1, 1, 1, 0]])
+        weight, _ = mix.draw(12, 16, rng(4))
+        mixed, targets = mix(numbered(3), labels, rng(4))
+        smooth = labels * 0.9 + 0.02
+        assert 0 < weight < 1
+        torch.testing.assert_close(targets, weight * smooth + (1 - weight) * smooth.flip(0))
+        torch.testing.assert_close(mixed.mean((1, 2, 3, 4))[0], torch.tensor(weight * 1 + (1 - weight) * 3))
+        assert labels.tolist() == [[1, 1, 0, 0, 0], [0] * 5, [0, 1, 1, 1, 0]]
+
+    def test_one_hot_labels_are_mixed_as_numbers_are(self):
+        labels = torch.tensor([4, 1, 0])
+        for seed in range(6):
+            expected = mixer()(numbered(3), labels, rng(seed))
+            got = mixer()(numbered(3), one_hot_smooth(labels, 5), rng(seed))
+            assert torch.equal(got[0], expected[0])
+            torch.testing.assert_close(got[1], expected[1])
 
     def test_equal_labels_keep_their_target(self):
         _, targets = mixer()(numbered(2), torch.tensor([3, 3]), rng(2))

@@ -20,6 +20,22 @@ from tests.helpers import (
     write_video,
 )
 from tests.video.forge import hide_vp8_frames, shift_edit_list, write_audio_with_cover, write_two_videos
+from uniformer_video.runtime.errors import UserError
+from uniformer_video.video.torchcodec import import_torchcodec
+
+
+def _has_torchcodec() -> bool:
+    try:
+        import_torchcodec()
+    except UserError:
+        return False
+    return True
+
+
+HAS_TORCHCODEC = _has_torchcodec()
+BACKENDS = ["pyav", "decord", *(["torchcodec"] if HAS_TORCHCODEC else [])]
+backends = pytest.mark.parametrize("backend", BACKENDS)
+"""Runs a test with every backend that is installed."""
 
 COUNT = 40
 PTS = [0, 10, 25, 90, 130, 131, 200, 360, 390, 500, 510, 530]

@@ -80,6 +80,36 @@ def write_audio_with_cover(path: Path) -> Path:
     return path
 
 
+def write_covered_video(path: Path, frames: np.ndarray) -> Path:
+    """Write an mp4 or mkv with a cover picture, 32 by 32, which FFmpeg shows as a video stream of one frame."""
+    black = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+    black.pts, black.time_base = 0, Fraction(1, 25)
+    with av.open(str(path), "w") as container:
+        if path.suffix == ".mkv":
+            container.add_attachment("cover.jpg", "image/jpeg", _jpeg(black))
+        else:
+            cover = container.add_stream("mjpeg", rate=25)
+            cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+            cover.disposition = av.stream.Disposition.attached_pic
+        video = container.add_stream("libx264", rate=25)
+        video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
+        if path.suffix != ".mkv":
+            container.mux(cover.encode(black))
+            container.mux(cover.encode(None))
+        for number, array in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return path
+
+
+def _jpeg(frame: av.VideoFrame) -> bytes:
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 32, 32, "yuvj420p", Fraction(1, 25)
+    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+
+
 def forge_title(path: Path, source: Path) -> Path:
     """Write ``source``, whose title is "OLD TITLE", with bytes in that title which are not UTF-8."""
     data = source.read_bytes()

@@ -8,12 +8,10 @@ import os
 import pytest
 
 from tests.helpers import barcode_frames, read_barcodes, write_video
-from tests.video.conftest import BROKEN, COUNT
+from tests.video.conftest import BROKEN, COUNT, backends
 from tests.video.forge import forge_title
 from uniformer_video.video.open import open_video
 from uniformer_video.video.reader import DecodeError
-
-backends = pytest.mark.parametrize("backend", ["pyav", "decord"])
 
 
 @backends

@@ -11,10 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import barcode_frames, moving_square, read_barcodes, write_video
-from tests.video.conftest import COUNT, GOOD, PTS
+from tests.video.conftest import COUNT, GOOD, PTS, backends
 from uniformer_video.video.open import open_video
-
-backends = pytest.mark.parametrize("backend", ["pyav", "decord"])
 
 
 @backends

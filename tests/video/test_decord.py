@@ -6,8 +6,9 @@ import threading
 import pytest
 
 import uniformer_video.video.decord as module
+import uniformer_video.video.watch as watch
 from tests.helpers import barcode_frames, moving_square, read_barcodes, write_video
-from uniformer_video.video.decord import DecordReader, UnsupportedByDecord, _first_line, watched
+from uniformer_video.video.decord import DecordReader, UnsupportedByDecord, _first_line
 from uniformer_video.video.pyav import PyAVReader
 from uniformer_video.video.reader import DecodeError
 
@@ -159,7 +160,7 @@ def test_a_file_that_changes_later_is_no_longer_merely_unsupported(video):
 
 def test_an_opening_that_never_ends_is_unsupported(video, monkeypatch):
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(module, "_STUCK", [])
+    monkeypatch.setattr(watch, "_STUCK", [])
     release = threading.Event()
     decord = module.import_decord()
     monkeypatch.setattr(decord, "VideoReader", lambda *_, **__: release.wait())
@@ -200,65 +201,16 @@ def test_narrow_frames_have_three_channels(tmp_path, width):
 # The watch
 
 
-def test_watched_returns_and_raises_what_the_work_does():
-    assert watched("x", lambda progress: 42) == 42
-    with pytest.raises(KeyError, match="gone"):
-        watched("x", lambda progress: {}["gone"])
-
-
-def test_watched_gives_up_without_progress(monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(module, "_STUCK", [])
-    release, kept = threading.Event(), object()
-    with pytest.raises(DecodeError, match="^x.mp4: decord made no progress for 0.05 seconds; the file is given up$"):
-        watched("x.mp4", lambda progress: release.wait(), keep_if_stuck=kept)
-    assert len(module._STUCK) == 1
-    assert module._STUCK[0] is kept
-    release.set()
-
-
-def test_late_work_is_stopped_at_its_next_step(monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(module, "_STUCK", [])
-    release, ended, steps = threading.Event(), threading.Event(), []
-
-    def work(progress):
-        try:
-            release.wait()
-            progress()
-            steps.append("went on")
-        finally:
-            ended.set()
-
-    with pytest.raises(DecodeError, match="made no progress"):
-        watched("x.mp4", work)
-    release.set()
-    assert ended.wait(10)
-    assert steps == []
-
-
-def test_watched_waits_as_long_as_there_is_progress(monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
-
-    def work(progress):
-        for _ in range(12):
-            threading.Event().wait(0.1)
-            progress()
-        return "done"
-
-    assert watched("x.mp4", work) == "done"
-
-
 def test_a_stuck_reader_raises_and_can_be_closed(video, monkeypatch):
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr(module, "_STUCK", [])
+    monkeypatch.setattr(watch, "_STUCK", [])
     release = threading.Event()
     reader = DecordReader(video("plain.mp4"))
     inner, reader._step_to = reader._step_to, lambda *_: release.wait()
     stuck = reader._box
     with pytest.raises(DecodeError, match="made no progress"):
         reader.frames_at([3])
-    assert module._STUCK[0] is stuck
+    assert watch._STUCK[0] is stuck
     reader._step_to = inner
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 30.0)
     assert read_barcodes(reader.frames_at([3])) == [3]  # a new one is opened

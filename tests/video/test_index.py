@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -128,6 +129,38 @@ def test_frame_rate_from_what_the_file_says():
 def test_frame_rate_from_the_time_stamps():
     # five frames in 1000 milliseconds: four steps of a quarter second
     assert _frame_rate(rates(), [0, 250, 1000, 500, 750, None]) == 4.0
+
+
+@pytest.mark.parametrize(
+    ("said", "times", "expected"),
+    [
+        (25, [0, 100, 200, 300], 10.0),  # a rate that the stamps plainly do not keep
+        (1000, [0, 33, 67, 100], 30.0),  # "1000 frames a second", as some recorders write
+        (30, [0, 33, 67, 100], 30.0),  # rounded to milliseconds: believed
+        (120, [0, 8], 120.0),  # the rounding of two frames is large beside them
+        (Fraction(30000, 1001), [0, 33, 67, 100, 133], 30000 / 1001),
+        (25, [0, 10, 25, 90, 130, 131, 200, 360, 390, 500, 510, 530], 11 / 0.53),  # a variable rate
+        (25, [0, 40, None, 120], 25.0 * 2 / 3),
+        (25, [0, 0, 0], 25.0),
+    ],
+)
+def test_a_rate_is_believed_unless_the_time_stamps_plainly_say_other(said, times, expected):
+    assert _frame_rate(rates(Fraction(said)), times) == pytest.approx(expected, rel=1e-9)
+
+
+def test_seconds(video):
+    assert index_video(video("variable.mkv")).seconds.tolist() == [time / 1000 for time in PTS]
+    index = index_video(video("plain.mp4"))
+    assert (index.time_base, index.stamps) == (Fraction(1, 12800), index.times)
+    assert index.seconds.tolist() == [i / 25 for i in range(COUNT)]
+
+
+@pytest.mark.parametrize("name", ["mpeg4.avi", "stream.ts", "bframes.ts"])
+def test_seconds_where_time_stamps_do_not_name_frames(video, name):
+    index = index_video(video(name))
+    assert index.times == []
+    assert index.seconds == pytest.approx([i / 25 for i in range(COUNT)], abs=1e-9)
+    assert replace(index, stamps=[], fps=10.0).seconds == pytest.approx([i / 10 for i in range(COUNT)])
 
 
 def test_frame_rate_of_a_single_frame():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import uniformer_video.video.reader as module
 from uniformer_video.video.reader import DecodeError, ReaderBase
 
 
@@ -29,6 +30,37 @@ def test_decode_error_survives_the_way_out_of_a_worker():
 def test_places_are_distinct_rising_and_remember_every_position(kind):
     places = Ten()._places(kind([7, 0, 7, 3, 0]))
     assert list(places.items()) == [(0, [1, 4]), (3, [3]), (7, [0, 2])]
+
+
+def test_times_at_a_constant_rate():
+    assert Ten().seconds.dtype == np.float64
+    assert Ten().seconds.tolist() == [i / 25 for i in range(10)]
+
+
+def test_room_for_what_was_asked(monkeypatch):
+    room = Ten()._room({3: [0, 2], 7: [1]})
+    assert (room.dtype, room.shape) == (np.uint8, (3, 4, 6, 3))
+    assert Ten()._room({}).shape == (0, 4, 6, 3)
+    monkeypatch.setattr(module, "MAX_CLIP_BYTES", 3 * 4 * 6 * 3)
+    assert Ten()._room({3: [0, 2], 7: [1]}).shape == (3, 4, 6, 3)
+    with pytest.raises(DecodeError, match=r"^ten.mp4: 4 frames of 6x4 at once take 0.0 GiB; at most \S+ GiB are read$"):
+        Ten()._room({3: [0, 2, 3], 7: [1]})
+
+
+def test_more_frames_than_memory_holds():
+    reader = Ten()
+    reader.size = (2160, 3840)
+    with pytest.raises(DecodeError, match="^ten.mp4: 1000 frames of 3840x2160 at once take 23.2 GiB; at most 8 GiB "):
+        reader._room({0: list(range(1000))})
+
+
+def test_memory_that_the_system_refuses(monkeypatch):
+    def refuse(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", refuse)
+    with pytest.raises(DecodeError, match="^ten.mp4: 1 frames of 6x4 at once take 0.0 GiB, more memory than there is$"):
+        Ten()._room({0: [0]})
 
 
 def test_places_of_nothing():

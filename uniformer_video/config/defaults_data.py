@@ -143,7 +143,8 @@ DATA_KEYS = (
         "DATA.MAX_BAD_FRACTION",
         0.1,
         Number(0, 1),
-        "Training skips and lists videos that cannot be read, and stops when they are more than this share of a list.",
+        "Training skips and lists videos that cannot be read, and stops when they are more than this share of the "
+        "training or the validation list, or when none can be read.",
         "share of the list",
     ),
     Key(
@@ -219,8 +220,8 @@ MIXUP_KEYS = (
         "MIXUP.LABEL_SMOOTH_VALUE",
         0.1,
         Number(0, 0.999),
-        "Label smoothing of soft_cross_entropy, with or without MIXUP.ENABLE: this share of the weight is spread over "
-        "all classes.",
+        "Label smoothing of soft_cross_entropy and bce_logit, with or without MIXUP.ENABLE: this share of weight is "
+        "spread over all classes. cross_entropy has none.",
     ),
 )
 

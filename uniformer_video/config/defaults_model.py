@@ -47,14 +47,14 @@ MODEL_KEYS = (
         "",
         Either(Choice(("", "balanced")), List(Number(0))),
         "Weight of each class in the loss: a list in label order, or balanced, in inverse proportion to its training "
-        "videos. Empty: all the same.",
+        "videos; with bce_logit it is the weight of a class where it is there (pos_weight). Empty: all the same.",
     ),
     Key(
         "MODEL.FREEZE",
         "",
         Choice(("", "backbone", 1, 2, 3, 4)),
         "What is not trained: the stem and so many first stages, or backbone, all but the head. Frozen batch norms "
-        "keep their statistics.",
+        "keep their statistics, and frozen blocks have no stochastic depth.",
     ),
     Key(
         "MODEL.USE_CHECKPOINT",

@@ -143,11 +143,6 @@ def _labels(cfg: CfgNode) -> None:
             )
         if not any(weights):
             raise ConfigError("MODEL.CLASS_WEIGHTS are all 0: nothing would be trained; set one of them above 0")
-    for pair in cfg.DATA.FLIP_LABEL_MAP:
-        if pair[0] == pair[1]:
-            raise ConfigError(
-                f"DATA.FLIP_LABEL_MAP pairs {pair[0]!r} with itself; a pair is two classes that a mirror swaps"
-            )
 
 
 @_check

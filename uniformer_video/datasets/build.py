@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
+from uniformer_video.datasets.annotations import read_annotation
 from uniformer_video.datasets.class_names import class_folders, find_class_names
 from uniformer_video.datasets.clips import ClipMaker, TrainClips, ViewClips
 from uniformer_video.datasets.dataset import VideoDataset
-from uniformer_video.datasets.kinetics import read_kinetics
-from uniformer_video.datasets.records import VideoRecord
+from uniformer_video.datasets.flips import FlipRule
+from uniformer_video.datasets.label_sets import label_set
+from uniformer_video.datasets.records import Annotation, read_class_names
+from uniformer_video.runtime.errors import DataError
+from uniformer_video.runtime.logging import get_logger
 from uniformer_video.runtime.registry import Registry
 from uniformer_video.transforms.clip import TrainTransform, ViewTransform
 from uniformer_video.transforms.rand_augment import RandAugment
-from uniformer_video.video.decord import import_decord
-from uniformer_video.video.open import open_video
-from uniformer_video.video.reader import VideoReader
+from uniformer_video.video.open import VideoOpener, check_backend
+from uniformer_video.video.picture_names import parse_template
 from uniformer_video.video.sampling import ClipSampler, DenseSampler, SegmentSampler, ViewGrid
+
+logger = get_logger(__name__)
 
 SPLITS = ("train", "val", "test")
 
 
 class Source:
-    """How one kind of dataset is read: its records and its way of choosing frames.
+    """How one kind of dataset is read: its annotation and its way of choosing frames.
 
     Args:
-        records: ``(cfg, split) -> list of VideoRecord``.
+        annotation: ``(cfg, split) -> Annotation``.
         sampler: ``cfg -> ClipSampler``.
     """
 
     def __init__(
-        self, records: Callable[[CfgNode, str], list[VideoRecord]], sampler: Callable[[CfgNode], ClipSampler]
+        self, annotation: Callable[[CfgNode, str], Annotation], sampler: Callable[[CfgNode], ClipSampler]
     ) -> None:
-        self.records = records
+        self.annotation = annotation
         self.sampler = sampler
 
 
@@ -52,14 +57,24 @@ def segment_sampler(cfg: CfgNode) -> SegmentSampler:
     return SegmentSampler(cfg.DATA.NUM_FRAMES)
 
 
-def _kinetics_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
-    return read_kinetics(
-        cfg.DATA.PATH_TO_DATA_DIR,
+def annotation_from_config(name: str, cfg: CfgNode, split: str) -> Annotation:
+    """Return what the files in ``DATA.PATH_TO_DATA_DIR`` say of a split, read as dataset ``name``.
+
+    ``MODEL.NUM_CLASSES`` may still be auto: then any number of classes will do.
+    """
+    data, classes = cfg.DATA, cfg.MODEL.NUM_CLASSES
+    return read_annotation(
+        name,
+        data.PATH_TO_DATA_DIR,
         split,
-        num_classes=cfg.MODEL.NUM_CLASSES,
+        num_classes=None if classes == "auto" else classes,
         # A shell hands over the two characters that stand for a tab.
-        separator=cfg.DATA.PATH_LABEL_SEPARATOR.replace("\\t", "\t"),
-        prefix=cfg.DATA.PATH_PREFIX,
+        separator=data.PATH_LABEL_SEPARATOR.replace("\\t", "\t"),
+        prefix=data.PATH_PREFIX,
+        multi_label=data.MULTI_LABEL,
+        official_split=data.SPLIT,
+        label_path_template=data.LABEL_PATH_TEMPLATE,
+        label_set=data.LABEL_SET,
     )
 
 
@@ -74,7 +89,32 @@ for _names, _sampler in (
     (("hmdb51", "hmdb"), dense_sampler),
 ):
     for _name in _names:
-        DATASETS.register(_name)(Source(_kinetics_records, _sampler))
+        DATASETS.register(_name)(Source(partial(annotation_from_config, _name), _sampler))
+
+
+def count_classes_from_config(cfg: CfgNode) -> tuple[int, str]:
+    """Return how many classes the data of a run have, and what says so.
+
+    The first there is of: ``classes.json`` or ``classes.txt`` in ``DATA.PATH_TO_DATA_DIR``, ``DATA.LABEL_SET``, the
+    class names of the annotation, the highest label of its list.
+
+    Raises:
+        DataError: files that cannot be used, or without any label.
+    """
+    folder = Path(cfg.DATA.PATH_TO_DATA_DIR)
+    names = read_class_names(folder, None) if cfg.DATA.PATH_TO_DATA_DIR else None
+    if names is not None:
+        return len(names), f"the class names in {folder}"
+    if cfg.DATA.LABEL_SET:
+        return len(label_set(cfg.DATA.LABEL_SET)), f"DATA.LABEL_SET {cfg.DATA.LABEL_SET}"
+    name, split = (cfg.TRAIN.DATASET, "train") if cfg.TRAIN.ENABLE else (cfg.TEST.DATASET, "test")
+    found = DATASETS.get(name).annotation(cfg, split)
+    if found.class_names is not None:
+        return len(found.class_names), found.source
+    highest = max((label for record in found.records for label in record.labels), default=-1)
+    if highest < 0:
+        raise DataError(f"{found.source}: no video has a label; set MODEL.NUM_CLASSES, or write classes.json beside it")
+    return highest + 1, f"the labels of {found.source}"
 
 
 def build_dataset(name: str, cfg: CfgNode, split: str) -> VideoDataset:
@@ -92,24 +132,53 @@ def build_dataset(name: str, cfg: CfgNode, split: str) -> VideoDataset:
     assert split in SPLITS, split
     source = DATASETS.get(name, "TEST.DATASET" if split == "test" else "TRAIN.DATASET")
     sampler = source.sampler(cfg)
-    records = source.records(cfg, split)
+    found = source.annotation(cfg, split)
+    names = find_class_names(
+        Path(cfg.DATA.PATH_TO_DATA_DIR),
+        found.records,
+        cfg.MODEL.NUM_CLASSES,
+        label_set_name=cfg.DATA.LABEL_SET,
+        annotated=found.class_names,
+    )
     return VideoDataset(
-        records,
+        found.records,
         _clip_maker(cfg, split, sampler),
-        _opener(cfg.DATA.DECODING_BACKEND),
+        opener_from_config(cfg),
         replace=split == "train",
         seed=cfg.RNG_SEED,
-        class_names=find_class_names(
-            Path(cfg.DATA.PATH_TO_DATA_DIR), records, cfg.MODEL.NUM_CLASSES, label_set_name=cfg.DATA.LABEL_SET
-        ),
-        class_folders=class_folders(records),
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        multi_label=cfg.DATA.MULTI_LABEL,
+        flips=_flips(cfg, names) if split == "train" else None,
+        class_names=names,
+        class_folders=class_folders(found.records),
+        absent=found.absent,
     )
 
 
-def _opener(backend: str) -> Callable[[str], VideoReader]:
-    if backend == "decord":
-        import_decord()  # its absence is to be said here: out of a worker process it would come with a traceback
-    return partial(open_video, backend=backend)
+def opener_from_config(cfg: CfgNode) -> VideoOpener:
+    """Return what opens every video of a run: the reader, its reading limit, the rate and the names of pictures."""
+    data = cfg.DATA
+    # What is wrong with these is to be said here: out of a worker process it would come with a traceback.
+    check_backend(data.DECODING_BACKEND)
+    if data.IMAGE_TEMPLATE:
+        parse_template(data.IMAGE_TEMPLATE)
+    return VideoOpener(
+        backend=data.DECODING_BACKEND,
+        timeout_seconds=data.DECODE_TIMEOUT,
+        target_fps=data.TARGET_FPS,
+        image_template=data.IMAGE_TEMPLATE,
+        image_fps=data.IMAGE_FPS,
+    )
+
+
+def _flips(cfg: CfgNode, class_names: Sequence[str] | None) -> FlipRule | None:
+    """Return which videos may be mirrored; None where none are."""
+    if not cfg.DATA.RANDOM_FLIP:
+        return None
+    rule = FlipRule.from_names(class_names, cfg.MODEL.NUM_CLASSES, cfg.DATA.FLIP_LABEL_MAP)
+    if line := rule.describe(class_names):
+        logger.info("%s", line)
+    return rule
 
 
 def _clip_maker(cfg: CfgNode, split: str, sampler: ClipSampler) -> ClipMaker:

@@ -23,11 +23,17 @@ FILES = "classes.json or classes.txt"
 
 
 def find_class_names(
-    folder: Path, records: Iterable[VideoRecord], num_classes: int, *, label_set_name: str = ""
+    folder: Path,
+    records: Iterable[VideoRecord],
+    num_classes: int,
+    *,
+    label_set_name: str = "",
+    annotated: Sequence[str] | None = None,
 ) -> list[str] | None:
     """Return the class names of ``records`` in label order, or None where nothing tells them.
 
-    The first there is of: ``label_set_name``, the file of names in ``folder``, the class folders of the list.
+    The first there is of: ``annotated``, ``label_set_name``, the file of names in ``folder``, the class folders of the
+    list.
 
     Args:
         folder: the folder of the lists (``DATA.PATH_TO_DATA_DIR``).
@@ -41,6 +47,15 @@ def find_class_names(
             names that contradict the folders which the videos lie in.
     """
     names, source = read_class_names(folder, num_classes), f"the file of class names in {folder}"
+    if annotated is not None:
+        # These numbered the labels, so nothing else can: a setting or a file that says otherwise is a mistake.
+        source = "the annotation"
+        _check_number(annotated, num_classes, source)
+        if names is not None:
+            _check_file(annotated, names, folder, source)
+        if label_set_name:
+            _check_setting(annotated, label_set_name)
+        return list(annotated)
     if label_set_name:
         written, source = names, f"DATA.LABEL_SET {label_set_name!r}"
         names = list(label_set(label_set_name))
@@ -124,6 +139,15 @@ def _check_file(names: Sequence[str], written: Sequence[str], folder: Path, sour
             raise DataError(
                 f"{source} and {FILES} in {folder} contradict each other: class {number} is {name!r} in the one and "
                 f"{other!r} in the other; correct or remove one of them"
+            )
+
+
+def _check_setting(names: Sequence[str], label_set_name: str) -> None:
+    for number, (name, other) in enumerate(zip(names, label_set(label_set_name), strict=False)):
+        if normalise(name) != normalise(other):
+            raise DataError(
+                f"DATA.LABEL_SET {label_set_name!r} and the annotation contradict each other: class {number} is "
+                f"{other!r} in the one and {name!r} in the other; leave DATA.LABEL_SET empty"
             )
 
 

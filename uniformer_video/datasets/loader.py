@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from uniformer_video.datasets.balance import balanced_order, class_groups
 from uniformer_video.datasets.dataset import Failure, Sample, VideoDataset
+from uniformer_video.datasets.records import VideoRecord
 from uniformer_video.runtime.seed import Stream, numpy_generator
 
 
@@ -19,12 +21,14 @@ class Batch:
 
     Args:
         clips: uint8 ``(N, 3, T, H, W)``; None where no record could be read.
-        labels: int64 ``(N,)``.
+        labels: int64 ``(N,)`` class numbers, or in a multi-label set float32 ``(N, K)``, 1 for each class that a clip
+            has, else 0.
         records: int64 ``(N,)``, the record number of each clip.
         parts: int64 ``(N,)``, which repeat or view of its record each clip is.
         epoch: the epoch the batch belongs to.
         lost: records without any clip, because neither they nor a replacement could be read.
         failures: every record that could not be read.
+        turns: int64 ``(N,)``, how often the epoch had the record of each clip before; None: never.
     """
 
     clips: torch.Tensor | None
@@ -34,6 +38,26 @@ class Batch:
     epoch: int = 0
     lost: list[int] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    turns: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.turns is None:
+            self.turns = torch.zeros_like(self.records)
+
+    def places(self) -> list[tuple[int, ...]]:
+        """Return the place of each clip in the epoch, for draws: ``(record, part)``, and the turn where it is not 0."""
+        numbers = zip(self.records.tolist(), self.parts.tolist(), self.turns.tolist(), strict=True)
+        return [(record, part, turn) if turn else (record, part) for record, part, turn in numbers]
+
+    def select(self, numbers: torch.Tensor) -> Batch:
+        """Return a batch of some of the clips, of which there must be any.
+
+        Args:
+            numbers: int64 ``(M,)``, their numbers in this batch, in any order.
+        """
+        assert self.clips is not None
+        names = ("clips", "labels", "records", "parts", "turns")
+        return replace(self, **{name: getattr(self, name)[numbers] for name in names})
 
     def pin_memory(self) -> Batch:
         """Move the clips and labels to page-locked memory; the loader calls it."""
@@ -48,14 +72,19 @@ def collate(samples: Sequence[Sample]) -> Batch:
     good = [s for s in samples if s.clips is not None]
     sizes = [s.clips.shape[0] for s in good]
     repeats = torch.tensor(sizes, dtype=torch.int64)
+
+    def each(numbers: list[int]) -> torch.Tensor:
+        return torch.tensor(numbers, dtype=torch.int64).repeat_interleave(repeats)
+
     return Batch(
         clips=torch.cat([s.clips for s in good]) if good else None,
-        labels=torch.tensor([s.label for s in good], dtype=torch.int64).repeat_interleave(repeats),
-        records=torch.tensor([s.record for s in good], dtype=torch.int64).repeat_interleave(repeats),
+        labels=torch.cat([s.labels for s in samples]),
+        records=each([s.record for s in good]),
         parts=torch.cat([torch.arange(n) for n in sizes]) if good else torch.empty(0, dtype=torch.int64),
         epoch=samples[0].epoch,
         lost=[s.record for s in samples if s.clips is None],
         failures=[f for s in samples for f in s.failures],
+        turns=each([s.turn for s in good]),
     )
 
 
@@ -85,11 +114,42 @@ class TrainBatches(Sampler):
     def __len__(self) -> int:
         return self.num_records // self.batch_size
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = numpy_generator(self.seed, Stream.ORDER, self.epoch).permutation(self.num_records)
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
+        items = self._items()
         for step in range(len(self)):
-            whole = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield [(self.epoch, int(record)) for record in whole[self.rank :: self.world]]
+            whole = items[step * self.batch_size : (step + 1) * self.batch_size]
+            yield whole[self.rank :: self.world]
+
+    def _items(self) -> list[tuple[int, ...]]:
+        """Return what the dataset is asked for in this epoch, in order."""
+        order = numpy_generator(self.seed, Stream.ORDER, self.epoch).permutation(self.num_records)
+        return [(self.epoch, record) for record in order.tolist()]
+
+
+class BalancedBatches(TrainBatches):
+    """Batches of ``(epoch, record, turn)`` in which every class comes equally often; otherwise as `TrainBatches`.
+
+    An epoch has as many draws as the list has records. A class with many videos shows part of them, one with few shows
+    them again, each time with draws of their own; see :func:`balanced_order`. A video of several labels comes in the
+    turn of each.
+
+    Args:
+        records: the dataset's.
+        batch_size: records in a global batch, a multiple of ``world``, at most ``len(records)``.
+        seed: RNG_SEED.
+        rank: this process's number.
+        world: number of processes.
+    """
+
+    def __init__(
+        self, records: Sequence[VideoRecord], batch_size: int, *, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        super().__init__(len(records), batch_size, seed=seed, rank=rank, world=world)
+        self.groups = class_groups(records)
+
+    def _items(self) -> list[tuple[int, ...]]:
+        order = balanced_order(self.groups, self.num_records, seed=self.seed, epoch=self.epoch)
+        return [(self.epoch, record, turn) for record, turn in order]
 
 
 class InOrderBatches(Sampler):
@@ -121,7 +181,7 @@ def make_loader(
 
     Args:
         dataset: read in worker processes, or in this one with ``num_workers`` 0.
-        batches: yields lists of ``(epoch, record)``.
+        batches: yields lists of ``(epoch, record)`` or ``(epoch, record, turn)``.
         num_workers: processes; no number changes any sample.
         pin_memory: page-locked batches.
         prefetch_factor: batches each worker makes in advance.

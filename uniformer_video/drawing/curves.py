@@ -21,8 +21,8 @@ def draw_curves(history: Iterable[Mapping[str, Any]], path: str | os.PathLike[st
 
     Args:
         history: in the order of time, dicts with ``epoch`` (float: finished epochs) and any of ``train_loss``,
-            ``val_top1`` and ``val_top5`` (percent), ``lr``. A key that is absent, None, NaN or infinite is a point that
-            is not drawn; other keys are passed over. A panel with no point says so.
+            ``val_top1``, ``val_top5`` and ``val_map`` (percent), ``lr``. A key that is absent, None, NaN or infinite is
+            a point that is not drawn; other keys are passed over. A panel with no point says so.
         path: the PNG, replaced whole; its folder must exist.
     """
     entries = list(history)
@@ -31,9 +31,9 @@ def draw_curves(history: Iterable[Mapping[str, Any]], path: str | os.PathLike[st
     _panel(loss, "training loss", entries, [("train_loss", "loss", BLUE)], "{:.3f}")
     _panel(
         accuracy,
-        "validation accuracy, %",
+        "validation mAP, %" if any("val_map" in entry for entry in entries) else "validation accuracy, %",
         entries,
-        [("val_top5", "top-5", ORANGE), ("val_top1", "top-1", BLUE)],
+        [("val_top5", "top-5", ORANGE), ("val_top1", "top-1", BLUE), ("val_map", "mAP", BLUE)],
         "{:.1f}",
     )
     accuracy.set_ylim(-2, 104)

@@ -10,6 +10,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from uniformer_video.drawing.text import printable
+
 BLUE, ORANGE, GREY = "#2266aa", "#dd7722", "#667077"
 """Colours of lines that colour-blind readers can tell apart."""
 INK, DIM, PAPER, SLOT = "#1d2327", "#7a858c", "#ffffff", "#e9edef"
@@ -38,6 +40,13 @@ def class_name(label: int, class_names: Sequence[str]) -> str:
     return class_names[label] if 0 <= label < len(class_names) else f"class {label}"
 
 
+def clock(seconds: float) -> str:
+    """Return a time as a clock has it: ``2:05``, ``1:02:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 @cache
 def font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
     """Return DejaVu Sans as matplotlib brings it, so that no machine lacks it."""
@@ -57,6 +66,7 @@ def write_text(
 ) -> None:
     """Write ``text`` with its top left at ``corner``, its middle left out where it is wider than ``room`` pixels."""
     face = font(size, bold)
+    text = printable(text)
     shown, keep = text, len(text)
     while face.getlength(shown) > room and keep > 1:
         keep -= 1

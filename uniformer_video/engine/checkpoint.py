@@ -128,6 +128,10 @@ def restore(
         # torch compares sizes alone: another method's groups would be taken, and fail or mislead in the next step.
         if not _same_method(checkpoint.optimizer_state, optimizer.state_dict()):
             raise ValueError("it is of another SOLVER.OPTIMIZING_METHOD")
+        if not _same_groups(checkpoint.optimizer_state, optimizer.state_dict()):
+            raise ValueError(
+                "it has other groups of parameters: MODEL.FREEZE, SOLVER.LAYER_DECAY or SOLVER.ZERO_WD_1D_PARAM differs"
+            )
         optimizer.load_state_dict(checkpoint.optimizer_state)
     # A file of another program can hold anything under these names.
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
@@ -143,3 +147,15 @@ def _same_method(one: dict[str, Any], other: dict[str, Any]) -> bool:
         return False
     decoupled = "decoupled_weight_decay"  # adamw has it set, adam has not, older torch has neither
     return a.get(decoupled, b.get(decoupled)) == b.get(decoupled, a.get(decoupled))
+
+
+def _same_groups(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Tell whether two optimizer states are of the same parameters, with the same factors on their rates.
+
+    torch compares sizes alone, and takes the factors of the file over those of the configuration.
+    """
+    pairs = list(zip(one["param_groups"], other["param_groups"], strict=False))
+    scales = [[group.get("lr_scale", 1.0) for group in pair] for pair in pairs]
+    # A file of another program has no names to compare.
+    names = [pair for pair in pairs if all("names" in group for group in pair)]
+    return all(a == b for a, b in scales) and all(a["names"] == b["names"] for a, b in names)

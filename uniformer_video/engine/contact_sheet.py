@@ -51,7 +51,8 @@ def contact_sheet(cfg: CfgNode, *, videos: int = 30, columns: int = 3) -> Path:
         The path of the PNG.
 
     Raises:
-        DataError: there is no ``predictions.npz`` in OUTPUT_DIR/test, or a video of it cannot be read any more.
+        DataError: there is no ``predictions.npz`` in OUTPUT_DIR/test, it is of a multi-label set, or a video of it
+            cannot be read any more.
     """
     folder = Path(cfg.OUTPUT_DIR) / FOLDER
     source = folder / "predictions.npz"
@@ -59,6 +60,8 @@ def contact_sheet(cfg: CfgNode, *, videos: int = 30, columns: int = 3) -> Path:
         raise DataError(f"{source}: no such file; run the test first (TEST.ENABLE True)")
     with np.load(source) as results:
         scores, labels, paths = results["scores"], results["labels"], results["paths"]
+    if labels.ndim > 1:
+        raise DataError(f"{source}: its videos have several labels each; the sheet is for sets with one")
     views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
     shares = confidences(
         torch.from_numpy(scores), views=views, method=cfg.TEST.ENSEMBLE_METHOD, score=cfg.TEST.ENSEMBLE_SCORE

@@ -7,9 +7,10 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.datasets.loader import Batch
 from uniformer_video.runtime.seed import Stream, numpy_generator
+from uniformer_video.solver.losses import SOFT_TARGETS
 from uniformer_video.transforms.clip import normalize
 from uniformer_video.transforms.erasing import random_erasing
-from uniformer_video.transforms.mixup import Mixup, one_hot_smooth
+from uniformer_video.transforms.mixup import Mixup, soft_targets
 
 
 class DeviceInputs:
@@ -20,6 +21,7 @@ class DeviceInputs:
         std: of R, G, B in [0, 1].
         num_classes: classes of the targets.
         soft_targets: weights over all classes, or plain labels.
+        multi_label: whether a clip may have several labels, or none.
         label_smoothing: share of the weight spread over all classes; for soft targets.
         mixup: mixes clips and soft targets, or None.
         erase_probability: of a box in a clip; 0: none.
@@ -35,6 +37,7 @@ class DeviceInputs:
         std: list[float],
         num_classes: int,
         soft_targets: bool = True,
+        multi_label: bool = False,
         label_smoothing: float = 0.0,
         mixup: Mixup | None = None,
         erase_probability: float = 0.0,
@@ -45,6 +48,7 @@ class DeviceInputs:
         self.mean, self.std = mean, std
         self.num_classes = num_classes
         self.soft_targets = soft_targets
+        self.multi_label = multi_label
         self.label_smoothing = label_smoothing
         self.mixup = mixup
         self.erase = (erase_probability, erase_mode, erase_count)
@@ -67,7 +71,8 @@ class DeviceInputs:
             mean=cfg.DATA.MEAN,
             std=cfg.DATA.STD,
             num_classes=cfg.MODEL.NUM_CLASSES,
-            soft_targets=cfg.MODEL.LOSS_FUNC == "soft_cross_entropy",
+            soft_targets=cfg.MODEL.LOSS_FUNC in SOFT_TARGETS,
+            multi_label=cfg.DATA.MULTI_LABEL is True,
             label_smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE,
             mixup=mixup,
             erase_probability=cfg.AUG.RE_PROB if cfg.AUG.ENABLE else 0.0,
@@ -91,7 +96,7 @@ class DeviceInputs:
         """
         clips = self.normalized(batch.clips, device)
         labels = batch.labels.to(device, non_blocking=True)
-        places = list(zip(batch.records.tolist(), batch.parts.tolist(), strict=True))
+        places = batch.places()
         probability, mode, count = self.erase
         if probability > 0:
             generators = [numpy_generator(self.seed, Stream.ERASE, batch.epoch, *place) for place in places]
@@ -100,5 +105,5 @@ class DeviceInputs:
             # One draw for the whole batch; its first clip stands for it.
             return self.mixup(clips, labels, numpy_generator(self.seed, Stream.MIX, batch.epoch, *places[0]))
         if self.soft_targets:
-            return clips, one_hot_smooth(labels, self.num_classes, self.label_smoothing)
+            return clips, soft_targets(labels, self.num_classes, self.label_smoothing)
         return clips, labels

@@ -13,6 +13,7 @@ from uniformer_video.config import changes, dump
 from uniformer_video.engine import checkpoint, results
 from uniformer_video.engine.class_folders import Classes, names_to_compare
 from uniformer_video.engine.class_order import TEST
+from uniformer_video.engine.data_settings import resolve_data_settings
 from uniformer_video.engine.device import hardware_name, process_device, resolve_gpus
 from uniformer_video.engine.tester import Tester
 from uniformer_video.engine.trainer import Trainer
@@ -46,6 +47,7 @@ def run(cfg: CfgNode, init_method: str = "") -> int:
         )
     if init_method and not re.fullmatch(r"tcp://[^/]+:\d+|file:///.+|env://", init_method):
         raise UserError(f"--init_method {init_method!r} is no meeting place; it looks like tcp://10.0.0.1:9999")
+    cfg = resolve_data_settings(cfg)
     gpus = resolve_gpus(cfg)
     output = make_output_dir(cfg.OUTPUT_DIR)
     for folder, wanted in ((checkpoint.FOLDER, cfg.TRAIN.ENABLE), (results.FOLDER, cfg.TEST.ENABLE)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, repeat
 
 import torch
 import torch.distributed as dist
@@ -19,31 +20,44 @@ from uniformer_video.runtime import distributed
 def recompute_batch_norm(
     model: nn.Module, loader: DataLoader, inputs: DeviceInputs, precision: Precision, num_batches: int
 ) -> int:
-    """Replace the statistics of every batch norm by their mean over training batches.
+    """Replace the statistics of every batch norm that is not frozen by their mean over training batches.
 
     Method: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, as in fvcore. With several processes each takes its
     own share of the batches and the results are averaged.
 
     Args:
         model: set to training mode, so that batch norms see batch statistics; its weights are not changed.
-        loader: training batches.
+        loader: training batches. The one before stands in for one of which nothing can be read.
         inputs: makes network inputs.
         precision: of the forward passes.
         num_batches: at most one epoch's are used.
 
     Returns:
-        The number of batches used.
+        The number of batches used: 0 where nothing can be read, or every batch norm is frozen.
     """
-    count = min(num_batches, len(loader))
     model.train()
+    count = min(num_batches, len(loader)) if get_bn_modules(model) else 0
+    if count == 0:
+        return 0
 
     def clips() -> Iterator[torch.Tensor]:
+        last = None
         for batch in loader:
             if batch.clips is not None:
-                yield inputs.train(batch, precision.device)[0]
+                last = inputs.train(batch, precision.device)[0]
+            if last is not None:
+                yield last
+        if last is not None:
+            yield from repeat(last)
 
     with precision.autocast():
-        update_bn_stats(model, clips(), count)
+        seen = clips()
+        first = next(seen, None)
+        if first is None:
+            count = 0
+        else:
+            update_bn_stats(model, chain([first], seen), count)
+    # A process that could read nothing still takes part, with the statistics that it has.
     if distributed.is_initialized():
         for norm in get_bn_modules(model):
             for statistic in (norm.running_mean, norm.running_var):

@@ -39,3 +39,31 @@ def remark_on_settings(cfg: CfgNode) -> None:
             "SOLVER.WARMUP_EPOCHS %g is not below SOLVER.MAX_EPOCH %d: training ends in the warm-up, at rate %.3g",
             *(solver.WARMUP_EPOCHS, solver.MAX_EPOCH, schedule(solver.MAX_EPOCH)),
         )
+    _remark_on_fine_tuning(cfg)
+
+
+def _remark_on_fine_tuning(cfg: CfgNode) -> None:
+    model, smoothing = cfg.MODEL, "MIXUP.LABEL_SMOOTH_VALUE"
+    if cfg.SOLVER.LAYER_DECAY < 1:
+        layers = sum(cfg.UNIFORMER.DEPTH) + 1
+        logger.info(
+            "layer-wise rates: SOLVER.LAYER_DECAY %g leaves the stem %.3g of the head's rate, %d layers behind it",
+            *(cfg.SOLVER.LAYER_DECAY, cfg.SOLVER.LAYER_DECAY**layers, layers),
+        )
+    if model.FREEZE and not (cfg.TRAIN.CHECKPOINT_FILE_PATH or cfg.UNIFORMER.PRETRAIN_NAME):
+        logger.warning(
+            "MODEL.FREEZE %s keeps random weights as they are: set UNIFORMER.PRETRAIN_NAME or "
+            "TRAIN.CHECKPOINT_FILE_PATH to start from trained ones, or MODEL.FREEZE to the empty word",
+            model.FREEZE,
+        )
+    if model.LOSS_FUNC == "cross_entropy" and cfg.MIXUP.LABEL_SMOOTH_VALUE and source_of(cfg, smoothing):
+        logger.warning(
+            "%s %g has no effect: MODEL.LOSS_FUNC cross_entropy is against plain labels; soft_cross_entropy smooths "
+            "them, with MIXUP.ENABLE False too",
+            *(smoothing, cfg.MIXUP.LABEL_SMOOTH_VALUE),
+        )
+    if model.CLASS_WEIGHTS == "balanced" and cfg.DATA.CLASS_BALANCED_SAMPLING:
+        logger.warning(
+            "MODEL.CLASS_WEIGHTS balanced and DATA.CLASS_BALANCED_SAMPLING True both make up for rare classes: "
+            "together they count twice; use one of them"
+        )

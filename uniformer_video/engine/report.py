@@ -17,6 +17,14 @@ from uniformer_video.runtime.logging import get_logger, log_json_stats
 
 logger = get_logger(__name__)
 
+FIGURES = {"val_top1": "top-1", "val_top5": "top-5", "val_map": "mAP"}
+"""The validation figures of a history entry, in percent, and what they are called."""
+
+
+def watched_figure(multi_label: bool) -> str:
+    """Return the key of :data:`FIGURES` that tells which validation is the best."""
+    return "val_map" if multi_label else "val_top1"
+
 
 class TrainReport:
     """Times steps and reports every ``period`` of them and at the end of an epoch.
@@ -87,15 +95,18 @@ class TrainReport:
     def epoch_done(self, entry: dict[str, Any]) -> None:
         """Report the entry of an epoch: training loss and, where there was one, validation."""
         text = f"epoch {entry['epoch']}/{self.epochs} done  training loss {entry['train_loss']:.4f}"
-        if "val_top1" in entry:
-            text += "  validation top-1 {val_top1:.2f} %  top-5 {val_top5:.2f} %  loss {val_loss:.4f}".format(**entry)
+        shown = {key: name for key, name in FIGURES.items() if key in entry}
+        if shown:
+            figures = "".join(f"  {name} {entry[key]:.2f} %" for key, name in shown.items())
+            text += f"  validation{figures.removeprefix(' ')}  loss {entry['val_loss']:.4f}"
         logger.info(text)
         epoch = f"{entry['epoch']}/{self.epochs}"
         log_json_stats(logger, {"_type": "train_epoch", "epoch": epoch, "loss": entry["train_loss"], "lr": entry["lr"]})
-        if "val_top1" in entry:
-            errors = {f"top{k}_err": 100 - entry[f"val_top{k}"] for k in (1, 5)}
-            log_json_stats(logger, {"_type": "val_epoch", "epoch": epoch, "loss": entry["val_loss"], **errors})
-        names = {"val_top1": "val/top1", "val_top5": "val/top5", "val_loss": "val/loss"}
+        if shown:
+            errors = {f"{key.removeprefix('val_')}_err": 100 - entry[key] for key in shown if key != "val_map"}
+            stats = {"map": entry["val_map"]} if "val_map" in entry else errors
+            log_json_stats(logger, {"_type": "val_epoch", "epoch": epoch, "loss": entry["val_loss"], **stats})
+        names = {key: key.replace("_", "/") for key in (*FIGURES, "val_loss")}
         self._events(entry["epoch"] * self.steps, {names[k]: v for k, v in entry.items() if k in names})
 
     def _events(self, step: int, values: dict[str, float]) -> None:

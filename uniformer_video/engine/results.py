@@ -16,9 +16,13 @@ from uniformer_video.runtime.paths import atomic_write
 
 FOLDER = "test"
 TOP = 5
+SEPARATOR = "|"
+"""Stands between the labels of a video that has several, in predictions.csv."""
 
 
-def confidences(scores: torch.Tensor, *, views: int, method: str, score: str) -> torch.Tensor:
+def confidences(
+    scores: torch.Tensor, *, views: int, method: str, score: str, multi_label: bool = False
+) -> torch.Tensor:
     """Return what part of its trust an ensemble gives each class.
 
     Args:
@@ -26,14 +30,17 @@ def confidences(scores: torch.Tensor, *, views: int, method: str, score: str) ->
         views: views added into each row.
         method: ``sum`` or ``max``, how they were added.
         score: ``logits`` or ``softmax``, what was added.
+        multi_label: each class is decided by itself; goes with ``logits`` alone.
 
     Returns:
         float32 ``(N, K)``, each row sums to 1: the softmax of the mean (or largest) logits, or the mean (or normalised
-        largest) probabilities.
+        largest) probabilities. With ``multi_label`` the sigmoid of the mean (or largest) logits, each in [0, 1].
     """
+    assert score == "logits" or not multi_label, "a softmax makes classes depend on each other"
     scores = scores.float()
     if score == "logits":
-        return (scores / views if method == "sum" else scores).softmax(dim=1)
+        logits = scores / views if method == "sum" else scores
+        return logits.sigmoid() if multi_label else logits.softmax(dim=1)
     return scores / scores.sum(dim=1, keepdim=True)
 
 
@@ -42,9 +49,10 @@ def write_predictions(
     *,
     scores: torch.Tensor,
     shares: torch.Tensor,
-    labels: Sequence[int],
+    labels: Sequence[int | tuple[int, ...]],
     paths: Sequence[str],
     class_names: Sequence[str] | None,
+    multi_label: bool = False,
 ) -> None:
     """Write ``predictions.npz`` and ``predictions.csv`` into ``folder``, which is made when it is not there.
 
@@ -52,16 +60,19 @@ def write_predictions(
         folder: where to.
         scores: float32 ``(N, K)``, ensembled scores.
         shares: float32 ``(N, K)`` from :func:`confidences`, for the CSV.
-        labels: N true classes.
+        labels: N true classes, or N tuples of them.
         paths: N videos.
         class_names: K names, or None.
+        multi_label: whether ``labels`` are tuples: the CSV then joins them with ``|``, and the npz has them as uint8
+            ``(N, K)``, 1 for each class that a video has.
     """
+    own = [label if isinstance(label, tuple) else (label,) for label in labels]
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "predictions.npz", "wb") as file:
         np.savez_compressed(
             file,
             scores=scores.numpy().astype(np.float32),
-            labels=np.asarray(labels, dtype=np.int64),
+            labels=multi_hot(own, scores.shape[1]) if multi_label else np.asarray(labels, dtype=np.int64),
             paths=np.asarray(paths, dtype=np.str_),
         )
     count = min(TOP, scores.shape[1])
@@ -73,11 +84,21 @@ def write_predictions(
     with atomic_write(folder / "predictions.csv") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(header)
-        for path, label, best, share in zip(paths, labels, order.tolist(), shares.tolist(), strict=True):
-            row: list[Any] = [path, label, *([class_names[label]] if class_names else [])]
+        for path, numbers, best, share in zip(paths, own, order.tolist(), shares.tolist(), strict=True):
+            row: list[Any] = [path, SEPARATOR.join(map(str, numbers))]
+            if class_names:
+                row.append(SEPARATOR.join(class_names[number] for number in numbers))
             for number in best:
                 row += [number, *([class_names[number]] if class_names else []), f"{share[number]:.6f}"]
             rows.writerow(row)
+
+
+def multi_hot(labels: Sequence[Sequence[int]], num_classes: int) -> np.ndarray:
+    """Return uint8 ``(N, num_classes)``, 1 for each class number of a row."""
+    rows = np.zeros((len(labels), num_classes), dtype=np.uint8)
+    for row, numbers in zip(rows, labels, strict=True):
+        row[list(numbers)] = 1
+    return rows
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:

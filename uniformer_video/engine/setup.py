@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from uniformer_video.datasets.dataset import VideoDataset
-from uniformer_video.datasets.loader import InOrderBatches, TrainBatches, make_loader
+from uniformer_video.datasets.loader import BalancedBatches, InOrderBatches, TrainBatches, make_loader
 from uniformer_video.models.build import build_model
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.errors import DataError
@@ -55,13 +55,11 @@ def train_loader(cfg: CfgNode, dataset: VideoDataset, device: torch.device) -> D
             f"the training list has {len(dataset)} videos, fewer than a step takes (TRAIN.BATCH_SIZE "
             f"{cfg.TRAIN.BATCH_SIZE}{on}); set TRAIN.BATCH_SIZE {max(1, len(dataset) // cfg.NUM_SHARDS)} or less{rate}"
         )
-    batches = TrainBatches(
-        len(dataset),
-        size,
-        seed=cfg.RNG_SEED,
-        rank=distributed.rank(),
-        world=distributed.world_size(),
-    )
+    place = {"seed": cfg.RNG_SEED, "rank": distributed.rank(), "world": distributed.world_size()}
+    if cfg.DATA.CLASS_BALANCED_SAMPLING:
+        batches: TrainBatches = BalancedBatches(dataset.records, size, **place)
+    else:
+        batches = TrainBatches(len(dataset), size, **place)
     return _loader(cfg, dataset, batches, device)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,32 @@ from fvcore.common.config import CfgNode
 from torch import nn
 
 from uniformer_video.datasets import VideoDataset, build_dataset
+from uniformer_video.datasets.records import VideoRecord
 from uniformer_video.engine import setup
 from uniformer_video.engine.checkpoint import FOLDER as CHECKPOINTS
 from uniformer_video.engine.device import Precision, evaluation_mode
-from uniformer_video.engine.failures import FailureLog
+from uniformer_video.engine.failures import PRINTED, FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
-from uniformer_video.engine.results import FOLDER, confidences, write_predictions, write_summary
+from uniformer_video.engine.results import FOLDER, confidences, multi_hot, write_predictions, write_summary
 from uniformer_video.engine.start import load_test_weights
+from uniformer_video.metrics.average_precision import average_precision, mean_average_precision
 from uniformer_video.metrics.ensemble import ViewEnsemble
 from uniformer_video.metrics.per_class import per_class_accuracy
-from uniformer_video.metrics.topk import topk_accuracy
+from uniformer_video.metrics.topk import telling_ks, topk_accuracy
 from uniformer_video.models.build import build_model
 from uniformer_video.runtime import distributed
+from uniformer_video.runtime.errors import ConfigError
 from uniformer_video.runtime.logging import get_logger, log_json_stats, progress
 
 logger = get_logger(__name__)
+
+FIGURES = {
+    "top1": ("top-1", "top1_acc"),
+    "top5": ("top-5", "top5_acc"),
+    "map": ("mAP", "map"),
+    "mean_class_accuracy": ("mean class accuracy", "mean_class_accuracy"),
+}
+"""The figures of a summary, in percent: their names in the log and in json_stats."""
 
 
 class Tester:
@@ -47,6 +59,11 @@ class Tester:
         self.chunk = setup.process_share(cfg, cfg.TEST.BATCH_SIZE)
         self.precision = Precision(evaluation_mode(cfg), device)
         self.inputs = DeviceInputs.from_config(cfg)
+        if self.inputs.multi_label and cfg.TEST.ENSEMBLE_SCORE != "logits":
+            raise ConfigError(
+                f"TEST.ENSEMBLE_SCORE is {cfg.TEST.ENSEMBLE_SCORE}, which makes the classes of a video depend on each "
+                "other, but DATA.MULTI_LABEL is True; set TEST.ENSEMBLE_SCORE logits"
+            )
         self.failures = FailureLog(None, "test")
         weights = cfg.TEST.CHECKPOINT_FILE_PATH
         # Tried now, so that a mistake does not wait for the training; but a file of this very run is still to come.
@@ -111,58 +128,76 @@ class Tester:
         return ensemble
 
     def _finish(self, ensemble: ViewEnsemble, weights: str, seconds: float) -> None:
-        cfg, names = self.cfg, self.dataset.class_names
+        cfg, several = self.cfg, self.inputs.multi_label
         whole = ensemble.complete()
         numbers = whole.nonzero().flatten().tolist()
         assert len(numbers) + len(self.failures) == len(self.dataset), "a video was neither scored nor reported"
-        records = [self.dataset.records[n] for n in numbers]
-        scores, labels = ensemble.scores()[whole], torch.tensor([r.label for r in records], dtype=torch.int64)
-        shares = confidences(scores, views=self.views, method=cfg.TEST.ENSEMBLE_METHOD, score=cfg.TEST.ENSEMBLE_SCORE)
+        records, scores = [self.dataset.records[n] for n in numbers], ensemble.scores()[whole]
+        method, score = cfg.TEST.ENSEMBLE_METHOD, cfg.TEST.ENSEMBLE_SCORE
         write_predictions(
             self.folder,
             scores=scores,
-            shares=shares,
-            labels=labels.tolist(),
+            shares=confidences(scores, views=self.views, method=method, score=score, multi_label=several),
+            labels=[r.label for r in records],
             paths=[r.path for r in records],
-            class_names=names,
+            class_names=self.dataset.class_names,
+            multi_label=several,
         )
-        accuracy = topk_accuracy(scores, labels, (1, 5))
-        classes = per_class_accuracy(scores, labels, cfg.MODEL.NUM_CLASSES)
         missing = [
             {"path": failure.path, "cause": failure.cause} for _, failure in sorted(self.failures.by_record.items())
         ]
         summary: dict[str, Any] = {
-            "top1": accuracy[1],
-            "top5": accuracy[5],
-            "mean_class_accuracy": classes.mean_class_accuracy,
+            **(self._precision_of(scores, records) if several else self._accuracy_of(scores, records)),
             "videos": len(records),
             "missing": missing,
+            "absent": len(self.dataset.absent),
             "views": self.views,
             "clips": cfg.TEST.NUM_ENSEMBLE_VIEWS,
             "crops": cfg.TEST.NUM_SPATIAL_CROPS,
-            "ensemble_method": cfg.TEST.ENSEMBLE_METHOD,
-            "ensemble_score": cfg.TEST.ENSEMBLE_SCORE,
+            "ensemble_method": method,
+            "ensemble_score": score,
             "weights": weights or "random",
             "seconds": round(seconds, 3),
         }
         write_summary(self.folder, summary)
         self._print(summary)
 
-    def _print(self, summary: dict[str, Any]) -> None:
+    def _accuracy_of(self, scores: torch.Tensor, records: Sequence[VideoRecord]) -> dict[str, Any]:
+        """Return the figures of a set with one label for each video; ``top5`` is None where it tells nothing."""
         classes = self.cfg.MODEL.NUM_CLASSES
-        top5 = "top-5" if classes >= 5 else f"top-5 (of only {classes} classes)"
+        labels = torch.tensor([r.label for r in records], dtype=torch.int64)
+        accuracy = topk_accuracy(scores, labels, telling_ks(classes))
+        each = per_class_accuracy(scores, labels, classes)
+        return {"top1": accuracy[1], "top5": accuracy.get(5), "mean_class_accuracy": each.mean_class_accuracy}
+
+    def _precision_of(self, scores: torch.Tensor, records: Sequence[VideoRecord]) -> dict[str, Any]:
+        """Return the figures of a multi-label set: ``map``, and ``per_class`` with that of each class."""
+        labels = torch.from_numpy(multi_hot([r.labels for r in records], self.cfg.MODEL.NUM_CLASSES))
+        each = average_precision(scores, labels)
+        names = self.dataset.class_names or [None] * len(each)
+        per_class = [
+            {"class": number, "name": name, "average_precision": 100 * ap, "videos": videos}
+            for number, (name, ap, videos) in enumerate(zip(names, each.tolist(), labels.sum(0).tolist(), strict=True))
+        ]
+        return {"map": mean_average_precision(each), "per_class": per_class}
+
+    def _print(self, summary: dict[str, Any]) -> None:
+        given = [key for key in FIGURES if summary.get(key) is not None]
+        figures = "  ".join(f"{FIGURES[key][0]} {summary[key]:.2f} %" for key in given)
         logger.info(
-            "test: top-1 %.2f %%  %s %.2f %%  mean class accuracy %.2f %%  (%d videos x %d views, %.1f s)",
-            *(summary["top1"], top5, summary["top5"], summary["mean_class_accuracy"]),
-            *(summary["videos"], summary["views"], summary["seconds"]),
+            "test: %s  (%d videos x %d views, %.1f s)",
+            *(figures, summary["videos"], summary["views"], summary["seconds"]),
         )
-        stats = {"_type": "test_final", "top1_acc": summary["top1"], "top5_acc": summary["top5"]}
-        names = ("videos", "views", "mean_class_accuracy", "weights", "seconds")
-        log_json_stats(logger, {**stats, **{name: summary[name] for name in names}})
+        stats = {FIGURES[key][1]: summary[key] for key in given}
+        rest = {name: summary[name] for name in ("videos", "views", "weights", "seconds")}
+        log_json_stats(logger, {"_type": "test_final", **stats, **rest})
         logger.info("predictions: %s, summary: %s", self.folder / "predictions.csv", self.folder / "summary.json")
         missing = summary["missing"]
         if missing:
             way_out = "" if self.cfg.TEST.ALLOW_MISSING else "; exit code 1 (TEST.ALLOW_MISSING True accepts it)"
-            logger.error("%d of %d test videos could not be read%s:", len(missing), len(self.dataset), way_out)
-            for entry in missing:
+            gone = f", {summary['absent']} of them because they are not there" if summary["absent"] else ""
+            logger.error("%d of %d test videos could not be read%s%s:", len(missing), len(self.dataset), gone, way_out)
+            for entry in missing[:PRINTED]:
                 logger.error("  %s: %s", entry["path"], entry["cause"])
+            if len(missing) > PRINTED:
+                logger.error("  and %d more in %s", len(missing) - PRINTED, self.folder / "summary.json")

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
-from torch import nn
 
 from uniformer_video.config import differences, dump
 from uniformer_video.datasets import build_dataset
@@ -26,20 +25,24 @@ from uniformer_video.engine.checkpoint import (
 from uniformer_video.engine.class_folders import class_folders_in, require_same_folders
 from uniformer_video.engine.class_order import require_same_order
 from uniformer_video.engine.device import Precision, evaluation_mode
+from uniformer_video.engine.early_stop import stops_early
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
+from uniformer_video.engine.parallel import data_parallel, share_statistics
 from uniformer_video.engine.precise_bn import recompute_batch_norm
 from uniformer_video.engine.remarks import remark_on_settings
-from uniformer_video.engine.report import TrainReport, open_tensorboard
+from uniformer_video.engine.report import FIGURES, TrainReport, open_tensorboard, watched_figure
 from uniformer_video.engine.start import compare_settings, find_source, load_start_weights, own_checkpoint
 from uniformer_video.engine.validator import validate
+from uniformer_video.engine.weighted_loss import build_loss
 from uniformer_video.metrics.meters import AverageMeter
+from uniformer_video.models.freeze import freeze
 from uniformer_video.runtime import distributed
-from uniformer_video.runtime.errors import DataError, UserError
+from uniformer_video.runtime.errors import UserError
 from uniformer_video.runtime.logging import get_logger, progress
 from uniformer_video.runtime.seed import Stream, seed_everything
 from uniformer_video.solver.build import build_optimizer, clip_gradients, set_lr
-from uniformer_video.solver.losses import get_loss, mean_over_heads
+from uniformer_video.solver.losses import mean_over_heads
 from uniformer_video.solver.schedule import Schedule
 
 logger = get_logger(__name__)
@@ -84,17 +87,25 @@ class Trainer:
         if {self.precision.name, self.val_precision.name} != {"float32"}:
             logger.info("precision: %s in training, %s in validation", self.precision.name, self.val_precision.name)
         self.inputs = DeviceInputs.from_config(cfg)
-        self.loss = get_loss(cfg.MODEL.LOSS_FUNC)
+        self.watched = watched_figure(self.inputs.multi_label)
+        self.loss = build_loss(cfg, train_set, device)
         self.schedule = Schedule.from_config(cfg)
         remark_on_settings(cfg)
         self.model = setup.new_model(cfg, device)
+        if cfg.MODEL.FREEZE:
+            logger.info(freeze(self.model, cfg.MODEL.FREEZE).summary())
         self.optimizer = build_optimizer(self.model, cfg)
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
-        self.failures = {s: FailureLog(self.output / "unreadable.csv", s) for s in ("train", "val")}
+        self.failures = {
+            split: FailureLog(
+                self.output / "unreadable.csv", split, records=len(data), max_fraction=cfg.DATA.MAX_BAD_FRACTION
+            )
+            for split, data in (("train", train_set), ("val", val_set))
+        }
         self._start()
-        self.network = self._wrap()
+        self.network = data_parallel(self.model, device)
         self.report = TrainReport(
             period=cfg.LOG_PERIOD,
             steps=len(self.loader),
@@ -136,22 +147,11 @@ class Trainer:
             logger.warning("resuming with other settings than the checkpoint's: %s", "; ".join(changed))
         logger.info("resumed from %s after %d of %d epochs", source, self.epoch, self.cfg.SOLVER.MAX_EPOCH)
 
-    def _wrap(self) -> nn.Module:
-        if not distributed.is_initialized():
-            return self.model
-        # Gradients of kernels wider than one pixel come channels-last; buckets of the same layout spare a copy of each.
-        for p in self.model.parameters():
-            if p.ndim == 5 and p[0, 0].numel() > 1:
-                p.data = p.data.to(memory_format=torch.channels_last_3d)
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
-
     def run(self) -> None:
         """Train to the last epoch, validating and saving as the configuration says, and draw the curves."""
-        last = self.cfg.SOLVER.MAX_EPOCH
-        while self.epoch < last:
-            loss = self._train_epoch(self.epoch)
-            entry = {"epoch": self.epoch + 1, "train_loss": loss, "lr": self.optimizer.param_groups[0]["lr"]}
+        while not self._ends():
+            loss, lr = self._train_epoch(self.epoch)
+            entry = {"epoch": self.epoch + 1, "train_loss": loss, "lr": lr}
             self.failures["train"].sync()
             self.epoch += 1
             is_best = False
@@ -166,33 +166,35 @@ class Trainer:
             self.report.close()
             self._summary()
 
-    def _due(self, period: int) -> bool:
-        return self.epoch % period == 0 or self.epoch == self.cfg.SOLVER.MAX_EPOCH
+    def _ends(self) -> bool:
+        return self.epoch >= self.cfg.SOLVER.MAX_EPOCH or self._stops_early()
 
-    def _train_epoch(self, epoch: int) -> float:
-        """Train one epoch and return its mean loss over all processes."""
+    def _stops_early(self) -> bool:
+        return stops_early(self.history, self.watched, self.cfg.TRAIN.EARLY_STOP_PATIENCE)
+
+    def _due(self, period: int) -> bool:
+        return self.epoch % period == 0 or self._ends()
+
+    def _train_epoch(self, epoch: int) -> tuple[float, float]:
+        """Train one epoch and return its mean loss over all processes, and the learning rate of its last step."""
         self.network.train()
         self.loader.batch_sampler.epoch = epoch
-        mean = AverageMeter()
+        mean, lr = AverageMeter(), self.schedule(epoch)
         self.report.start()
         bar = progress(self.loader, total=len(self.loader), label=f"epoch {epoch + 1}", unit="step")
         for step, batch in enumerate(bar):
-            self._check(batch)
+            if not self.failures["train"].admits(batch, self.device):
+                logger.warning("epoch %d step %d left out: no video of it can be read", epoch + 1, step + 1)
+                self.report.start()
+                continue
             self.report.batch_ready()
             lr = self.schedule(epoch + step / len(self.loader))
             loss, norm = self._step(batch, epoch, step, lr)
             mean.add(loss, len(batch.labels))
             self.report.step_done(epoch, step, loss, lr, norm)
-        return distributed.sum_floats([mean.mean], self.device)[0] / distributed.world_size()
-
-    def _check(self, batch: Batch) -> None:
-        self.failures["train"].add(batch.failures)
-        if batch.lost:
-            count = len({failure.record for failure in batch.failures})
-            raise DataError(
-                f"{count} videos of the training list cannot be read, nor any in their place, for example "
-                f"{batch.failures[0].reason}; correct the list or DATA.PATH_PREFIX"
-            )
+        if not mean.weight:
+            raise self.failures["train"].error(f"epoch {epoch + 1} has no step with a video that can be read")
+        return distributed.sum_floats([mean.mean], self.device)[0] / distributed.world_size(), lr
 
     def _step(self, batch: Batch, epoch: int, step: int, lr: float) -> tuple[float, float]:
         """Do one step and return the loss and the norm of the gradient before clipping."""
@@ -227,20 +229,16 @@ class Trainer:
                 self.model, self.loader, self.inputs, self.precision, self.cfg.BN.NUM_BATCHES_PRECISE
             )
             logger.info("precise batch norm from %d batches", count)
-        self._share_statistics()
+        share_statistics(self.model)
         result = validate(self.model, self.val_loader, self.inputs, self.val_precision, self.failures["val"])
         self.failures["val"].sync()
-        entry.update(val_top1=result.top1, val_top5=result.top5, val_loss=result.loss)
-        if result.videos and (self.best is None or result.top1 > self.best["val_top1"]):
+        self.failures["val"].check()
+        entry.update(result.figures(self.inputs))
+        # NaN, where nothing could be validated, is not above anything.
+        if entry[self.watched] > (self.best or {}).get(self.watched, -math.inf):
             self.best = dict(entry)
             return True
         return False
-
-    def _share_statistics(self) -> None:
-        """Give every process the main one's batch-norm statistics: those that a checkpoint holds are validated."""
-        if distributed.is_initialized():
-            for buffer in self.model.buffers():
-                torch.distributed.broadcast(buffer, 0)
 
     def _save(self, is_best: bool) -> None:
         due = self._due(self.cfg.TRAIN.CHECKPOINT_PERIOD)
@@ -264,12 +262,19 @@ class Trainer:
         draw_curves(self.history, self.output / "curves.png")
 
     def _summary(self) -> None:
+        name, last = FIGURES[self.watched], self.cfg.SOLVER.MAX_EPOCH
+        if self.epoch < last:
+            since = f"epoch {self.best['epoch']}" if self.best else "the start"
+            logger.info(
+                "stopped after epoch %d of %d: no better %s since %s (TRAIN.EARLY_STOP_PATIENCE %d)",
+                *(self.epoch, last, name, since, self.cfg.TRAIN.EARLY_STOP_PATIENCE),
+            )
         draw_curves(self.history, self.output / "curves.png")
         logger.info("curves: %s", self.output / "curves.png")
-        if self.best:
+        if self.best and self.watched in self.best:
             logger.info(
-                "best validation: top-1 %.2f %% after epoch %d, kept in %s",
-                *(self.best["val_top1"], self.best["epoch"], best_path(self.output)),
+                "best validation: %s %.2f %% after epoch %d, kept in %s",
+                *(name, self.best[self.watched], self.best["epoch"], best_path(self.output)),
             )
         unreadable = {split: len(log) for split, log in self.failures.items() if len(log)}
         if unreadable:

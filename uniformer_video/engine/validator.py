@@ -11,9 +11,12 @@ from torch.utils.data import DataLoader
 from uniformer_video.engine.device import Precision
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
-from uniformer_video.metrics.topk import topk_correct
+from uniformer_video.metrics.average_precision import average_precision, mean_average_precision
+from uniformer_video.metrics.topk import telling_ks, topk_correct
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.logging import progress
+
+NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -21,16 +24,31 @@ class Validation:
     """What a validation gave.
 
     Args:
-        top1: share of videos whose true class has the highest score, in percent.
-        top5: share of videos whose true class is among the highest five (or all, with fewer classes), in percent.
-        loss: mean cross-entropy.
+        top1: share of videos whose true class has the highest score, in percent; NaN in a multi-label set.
+        top5: share of videos whose true class is among the highest five (or all, with fewer classes), in percent;
+            NaN in a multi-label set.
+        loss: mean cross-entropy, in a multi-label set that of the sigmoids of all classes.
         videos: videos that were read.
+        mean_ap: mean average precision over classes, in percent; NaN but in a multi-label set.
     """
 
     top1: float
     top5: float
     loss: float
     videos: int
+    mean_ap: float = NAN
+
+    def figures(self, inputs: DeviceInputs) -> dict[str, float]:
+        """Return the figures of a history entry: ``val_top1``, ``val_top5`` where it tells anything, ``val_loss``.
+
+        Args:
+            inputs: of the network that was validated. In a multi-label set there is ``val_map`` in place of both
+                shares; with five classes or fewer every video is among the first five.
+        """
+        if inputs.multi_label:
+            return {"val_map": self.mean_ap, "val_loss": self.loss}
+        shares = {"val_top1": self.top1, "val_top5": self.top5}
+        return {f"val_top{k}": shares[f"val_top{k}"] for k in telling_ks(inputs.num_classes)} | {"val_loss": self.loss}
 
 
 @torch.no_grad()
@@ -43,6 +61,7 @@ def validate(
     """
     model.eval()
     counts = [0.0, 0.0, 0.0, 0.0]
+    kept: list[tuple[torch.Tensor, torch.Tensor]] = []
     for batch in progress(loader, total=len(loader), label="validate", unit="batch"):
         failures.add(batch.failures)
         if batch.clips is None:
@@ -50,10 +69,32 @@ def validate(
         with precision.autocast():
             logits = model(inputs.normalized(batch.clips, precision.device))
         logits = logits.float().cpu()
-        correct = topk_correct(logits, batch.labels, (1, 5))
-        loss = nn.functional.cross_entropy(logits, batch.labels, reduction="sum").item()
+        if inputs.multi_label:
+            correct = {1: 0, 5: 0}
+            each = nn.functional.binary_cross_entropy_with_logits(logits, batch.labels, reduction="none")
+            loss = each.mean(1).sum().item()
+            kept.append((logits, batch.labels != 0))
+        else:
+            correct = topk_correct(logits, batch.labels, (1, 5))
+            loss = nn.functional.cross_entropy(logits, batch.labels, reduction="sum").item()
         counts = [a + b for a, b in zip(counts, (len(logits), correct[1], correct[5], loss), strict=True)]
     videos, top1, top5, loss = distributed.sum_floats(counts, precision.device)
+    mean_ap = _mean_ap(kept, inputs.num_classes) if inputs.multi_label else NAN
     if not videos:
-        return Validation(float("nan"), float("nan"), float("nan"), 0)
+        return Validation(NAN, NAN, NAN, 0)
+    if inputs.multi_label:
+        return Validation(NAN, NAN, loss / videos, int(videos), mean_ap)
     return Validation(100 * top1 / videos, 100 * top5 / videos, loss / videos, int(videos))
+
+
+def _mean_ap(kept: list[tuple[torch.Tensor, torch.Tensor]], num_classes: int) -> float:
+    """Return mAP in percent over the (logits, labels) of all processes, the same number on every one of them."""
+    empty = torch.zeros(0, num_classes)
+    own = [torch.cat(parts) for parts in zip((empty, empty != 0), *kept, strict=True)]
+    gathered = distributed.gather_on_main(own)
+    mean_ap = NAN
+    if gathered:
+        scores, labels = (torch.cat(parts) for parts in zip(*gathered, strict=True))
+        mean_ap = mean_average_precision(average_precision(scores, labels))
+    # Another processor might round otherwise, and the processes must agree on which validation was the best.
+    return distributed.gather_objects(mean_ap)[0]

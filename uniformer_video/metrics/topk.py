@@ -34,6 +34,11 @@ def topk_accuracy(scores: torch.Tensor, labels: torch.Tensor, ks: Sequence[int] 
     return {k: 100.0 * hits / count if count else float("nan") for k, hits in correct.items()}
 
 
+def telling_ks(num_classes: int) -> tuple[int, ...]:
+    """Return the k, 1 and 5, whose top-k accuracy is worth reporting: with at most 5 classes top-5 is always 100 %."""
+    return (1, 5) if num_classes > 5 else (1,)
+
+
 def label_ranks(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return how many classes are ranked before each sample's label.
 

@@ -150,12 +150,23 @@ class Hourglass(nn.Module):
         Raises:
             ValueError: if ``clips`` has another shape or is not floating.
         """
+        return self.forward_pooled(clips)[1]
+
+    def forward_pooled(self, clips: Tensor) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
+        """Return the features that the head takes, (B, C): the patch tokens' mean after the final norm; and logits.
+
+        Args:
+            clips: as for :meth:`forward`, whose result is the second of the two.
+
+        Raises:
+            ValueError: as :meth:`forward`.
+        """
         *_, (last, class_token) = self._stages(clips)
         pooled = apply_to_volume(self.norm, last).mean((1, 2, 3))
         logits = self.head(self.head_dropout(pooled))
         if not self.training:
-            return logits
-        return logits, self.head_cls(self.head_dropout(self.norm_cls(class_token.squeeze(1))))
+            return pooled, logits
+        return pooled, (logits, self.head_cls(self.head_dropout(self.norm_cls(class_token.squeeze(1)))))
 
     def forward_features(self, clips: Tensor) -> list[Tensor]:
         """Return the feature map of every stage.

@@ -144,12 +144,24 @@ class Uniformer(nn.Module):
         Raises:
             ValueError: if ``clips`` has another shape or is not floating.
         """
+        return self.forward_pooled(clips)[1]
+
+    def forward_pooled(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features that the head takes, (B, C): the mean over T, H and W after the final norm; and logits.
+
+        Args:
+            clips: as for :meth:`forward`.
+
+        Raises:
+            ValueError: as :meth:`forward`.
+        """
         *_, last = self._stages(clips)
         normed = apply_to_volume(self.norm, last)
-        logits = self.head(self.head_dropout(normed.mean((1, 2, 3))))
+        pooled = normed.mean((1, 2, 3))
+        logits = self.head(self.head_dropout(pooled))
         if self.aux_head is None or self.training:
-            return logits
-        return logits + 0.5 * self.aux_head(normed).amax((1, 2, 3))
+            return pooled, logits
+        return pooled, logits + 0.5 * self.aux_head(normed).amax((1, 2, 3))
 
     def forward_features(self, clips: Tensor) -> list[Tensor]:
         """Return the feature map of every stage.

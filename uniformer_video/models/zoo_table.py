@@ -36,6 +36,7 @@ class ZooEntry:
         clips: test views along time.
         crops: test views across each clip.
         top1: published top-1 accuracy with these views, percent; None: not known.
+        crop_size: side of a video's view, pixels.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ZooEntry:
     clips: int = 1
     crops: int = 1
     top1: float | None = None
+    crop_size: int = 224
 
     @property
     def label_set(self) -> str | None:
@@ -96,8 +98,9 @@ def _kinetics(
     frames, stride = clip
     data = "Kinetics-600" if "_k600" in name else "Kinetics-400"
     # The light networks were trained and tested on one view of frames from the whole video.
-    sampling, clips = ("segments", 1) if light else ("dense", 4)
-    return ZooEntry(name, _address(where, name), sha256, size, network, data, frames, stride, sampling, clips, 1, top1)
+    sampling, clips, crop = ("segments", 1, 160) if light else ("dense", 4, 224)
+    facts = (sha256, size, network, data, frames, stride, sampling, clips, 1, top1, crop)
+    return ZooEntry(name, _address(where, name), *facts)
 
 
 def _something(

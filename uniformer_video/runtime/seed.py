@@ -23,6 +23,8 @@ class Stream(IntEnum):
     REPLACE = 6  # which record stands in for one that cannot be read
     NETWORK = 7  # stochastic depth and dropout of one step
     WEIGHTS = 8  # initial weights
+    BALANCE = 9  # the order of classes, and of records in a class, in class-balanced sampling
+    SPLIT = 10  # which videos train, validate and test
 
 
 def _sequence(position: tuple[int, ...]) -> np.random.SeedSequence:

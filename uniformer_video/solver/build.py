@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from uniformer_video.runtime.errors import ConfigError
+from uniformer_video.solver.layer_decay import layer_scales
 from uniformer_video.solver.param_groups import param_groups
 
 Groups = list[dict[str, Any]]
@@ -45,33 +46,39 @@ OPTIMIZERS: dict[str, Callable[[Groups, Any], torch.optim.Optimizer]] = {"adamw"
 def build_optimizer(model: nn.Module, cfg: Any) -> torch.optim.Optimizer:
     """Return the optimizer of ``cfg`` over the trainable parameters of ``model``.
 
-    Reads SOLVER.OPTIMIZING_METHOD, BASE_LR, BETAS, MOMENTUM, DAMPENING, NESTEROV, WEIGHT_DECAY, ZERO_WD_1D_PARAM and
-    BN.WEIGHT_DECAY. Every parameter is in exactly one group of :func:`param_groups`. The rate of each step comes from
-    a schedule through :func:`set_lr`; until then it is BASE_LR.
+    Reads SOLVER.OPTIMIZING_METHOD, BASE_LR, LAYER_DECAY, BETAS, MOMENTUM, DAMPENING, NESTEROV, WEIGHT_DECAY,
+    ZERO_WD_1D_PARAM and BN.WEIGHT_DECAY. Every parameter is in exactly one group of :func:`param_groups`, split by
+    layers where LAYER_DECAY is below 1. The rate of each step comes from a schedule through :func:`set_lr`; until then
+    it is BASE_LR (times the factor of the layer).
 
     Raises:
-        ConfigError: an unknown method, Nesterov momentum without momentum, or nothing to train.
+        ConfigError: an unknown method, Nesterov momentum without momentum, nothing to train, or LAYER_DECAY on a
+            network whose layers are not known.
     """
     solver = cfg.SOLVER
     if solver.OPTIMIZING_METHOD not in OPTIMIZERS:
         raise ConfigError(
             f"SOLVER.OPTIMIZING_METHOD {solver.OPTIMIZING_METHOD!r} is unknown; known: {', '.join(sorted(OPTIMIZERS))}"
         )
+    decay = solver.LAYER_DECAY
     groups = param_groups(
         model,
         weight_decay=solver.WEIGHT_DECAY,
         norm_weight_decay=cfg.BN.WEIGHT_DECAY,
         zero_decay_1d=solver.ZERO_WD_1D_PARAM,
+        lr_scales=None if decay == 1 else layer_scales((name for name, _ in model.named_parameters()), decay),
     )
     if not groups:
         raise ConfigError("the network has no trainable parameter; unfreeze some of it before building an optimizer")
-    return OPTIMIZERS[solver.OPTIMIZING_METHOD](groups, solver)
+    optimizer = OPTIMIZERS[solver.OPTIMIZING_METHOD](groups, solver)
+    set_lr(optimizer, solver.BASE_LR)
+    return optimizer
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every group of ``optimizer`` to ``lr``."""
+    """Set the learning rate of every group of ``optimizer`` to ``lr``, times the group's ``lr_scale`` if it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
 def clip_gradients(

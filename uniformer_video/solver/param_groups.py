@@ -1,7 +1,8 @@
-"""Which parameter decays: one network split into groups for an optimizer."""
+"""Which parameter decays, and which has a rate of its own: one network split into groups for an optimizer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -13,7 +14,12 @@ tokens by name."""
 
 
 def param_groups(
-    model: nn.Module, *, weight_decay: float, norm_weight_decay: float, zero_decay_1d: bool
+    model: nn.Module,
+    *,
+    weight_decay: float,
+    norm_weight_decay: float,
+    zero_decay_1d: bool,
+    lr_scales: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """Split a network's trainable parameters into up to three weight-decay groups.
 
@@ -28,10 +34,13 @@ def param_groups(
         weight_decay: decay of the second group, >= 0.
         norm_weight_decay: decay of batch-norm parameters, >= 0.
         zero_decay_1d: whether biases and 1-D parameters outside batch normalisations are free of decay.
+        lr_scales: factor on the learning rate of each parameter, by name. Each group is then split by it, the smallest
+            factor first. None: one rate for all.
 
     Returns:
-        Dicts with ``params`` (list of parameters), ``weight_decay`` (float) and ``names`` (list of str, one for each
-        parameter). A group with no member is dropped, so the list is empty for a network with nothing to train.
+        Dicts with ``params`` (list of parameters), ``weight_decay`` (float), ``names`` (list of str, one for each
+        parameter) and, with ``lr_scales``, ``lr_scale`` (float). A group with no member is dropped, so the list is
+        empty for a network with nothing to train.
     """
     in_batch_norm = {
         id(parameter)
@@ -54,7 +63,20 @@ def param_groups(
             group = decayed
         group["params"].append(parameter)
         group["names"].append(name)
-    return [group for group in (norm, decayed, undecayed) if group["params"]]
+    groups = [group for group in (norm, decayed, undecayed) if group["params"]]
+    return groups if lr_scales is None else [part for group in groups for part in _split(group, lr_scales)]
+
+
+def _split(group: dict[str, Any], lr_scales: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the parts of a group that share a rate, each in the group's order."""
+    parts: dict[float, dict[str, Any]] = {}
+    for name, parameter in zip(group["names"], group["params"], strict=True):
+        scale = lr_scales[name]
+        start = {"params": [], "weight_decay": group["weight_decay"], "names": [], "lr_scale": scale}
+        part = parts.setdefault(scale, start)
+        part["params"].append(parameter)
+        part["names"].append(name)
+    return [parts[scale] for scale in sorted(parts)]
 
 
 def _is_batch_norm(module: nn.Module) -> bool:

@@ -21,8 +21,19 @@ from uniformer_video.transforms.rand_augment import RandAugment
 class ClipTransform(Protocol):
     """Decoded frames to a training clip."""
 
-    def __call__(self, frames: Tensor, generator: np.random.Generator) -> Tensor:
-        """Return a uint8 clip ``(3, T, S, S)`` from uint8 frames ``(T, H, W, 3)``; all draws from ``generator``."""
+    def __call__(
+        self, frames: Tensor, generator: np.random.Generator, *, may_mirror: bool = True
+    ) -> tuple[Tensor, bool]:
+        """Augment a clip.
+
+        Args:
+            frames: uint8 ``(T, H, W, 3)``, left as they are.
+            generator: source of all draws; their number and order do not depend on ``may_mirror``.
+            may_mirror: False: left stays left, because the label depends on it.
+
+        Returns:
+            The clip, uint8 ``(3, T, S, S)``, and whether it is mirrored.
+        """
         ...
 
 
@@ -45,6 +56,24 @@ def normalize(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ten
     return scaled.sub_(offset).div_(scale)
 
 
+def denormalize(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Undo :func:`normalize`, to look at clips: what lies outside [0, 255] (noise) is cut off.
+
+    Args:
+        clips: float ``(..., 3, T, H, W)``, normalised; left as it is.
+        mean: of each channel, in units of [0, 1].
+        std: of each channel, likewise.
+
+    Returns:
+        uint8 of the same shape on the same device.
+    """
+    assert clips.shape[-4] == len(mean) == len(std), (tuple(clips.shape), mean, std)
+    shape = (len(mean), 1, 1, 1)
+    offset = torch.tensor(mean, dtype=torch.float32, device=clips.device).view(shape)
+    scale = torch.tensor(std, dtype=torch.float32, device=clips.device).view(shape)
+    return clips.float().mul(scale).add_(offset).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+
+
 def to_clip(frames: Tensor) -> Tensor:
     """Return frames ``(T, H, W, 3)`` as a contiguous clip ``(3, T, H, W)`` of the same type."""
     return frames.permute(3, 0, 1, 2).contiguous()
@@ -63,7 +92,7 @@ class TrainTransform:
         scale: range of the random resized crop's area as a part of the frame's, or None for short-side jitter.
         ratio: range of the random resized crop's width / height.
         jitter_scales: range of the short side in pixels where ``scale`` is None.
-        flip: whether to flip at all; not where left and right matter.
+        flip: whether to flip at all; see ``may_mirror`` of a call for single videos where left and right matter.
 
     Raises:
         UserError: a range that is empty or does not fit.
@@ -89,8 +118,10 @@ class TrainTransform:
         self.jitter_scales = jitter_scales
         self.flip = flip
 
-    def __call__(self, frames: Tensor, generator: np.random.Generator) -> Tensor:
-        """Return a uint8 clip ``(3, T, S, S)`` from uint8 frames ``(T, H, W, 3)``; all draws from ``generator``."""
+    def __call__(
+        self, frames: Tensor, generator: np.random.Generator, *, may_mirror: bool = True
+    ) -> tuple[Tensor, bool]:
+        """See :class:`ClipTransform`."""
         if self.augment is not None:
             frames = self.augment(frames, generator)
         elif self.color_jitter > 0:
@@ -100,9 +131,11 @@ class TrainTransform:
         else:
             frames = spatial.random_short_side(frames, *self.jitter_scales, generator)
             frames = spatial.random_crop(frames, self.crop_size, generator)
-        if self.flip and generator.random() < 0.5:
+        # Drawn even where it may not happen, so that a label changes no draw.
+        mirrored = self.flip and generator.random() < 0.5 and may_mirror
+        if mirrored:
             frames = spatial.horizontal_flip(frames)
-        return to_clip(frames)
+        return to_clip(frames), mirrored
 
 
 class ViewTransform:

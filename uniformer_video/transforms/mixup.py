@@ -29,6 +29,35 @@ def one_hot_smooth(labels: Tensor, num_classes: int, smoothing: float = 0.0) -> 
     return targets.scatter_(1, labels.unsqueeze(1), 1.0 - smoothing + off)
 
 
+def smooth_multi_hot(labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Smooth the targets of samples with several labels, each class for itself.
+
+    Args:
+        labels: floating ``(B, K)``, 1 for each class that a sample has, else 0.
+        smoothing: s in [0, 1): every class gets s / K, and each label 1 - s on top of it, as in
+            :func:`one_hot_smooth`, which a sample with a single label agrees with.
+
+    Returns:
+        float32 ``(B, K)`` on the labels' device, each in [0, 1].
+    """
+    labels = labels.float()
+    return labels * (1.0 - smoothing) + smoothing / labels.shape[1] if smoothing else labels
+
+
+def soft_targets(labels: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
+    """Return float32 ``(B, K)`` targets from labels of either form.
+
+    Args:
+        labels: int64 ``(B,)`` for :func:`one_hot_smooth`, or floating ``(B, K)`` for :func:`smooth_multi_hot`.
+        num_classes: K.
+        smoothing: s in [0, 1).
+    """
+    if labels.ndim == 1:
+        return one_hot_smooth(labels, num_classes, smoothing)
+    assert labels.shape[1] == num_classes, f"labels of {labels.shape[1]} classes, not {num_classes}"
+    return smooth_multi_hot(labels, smoothing)
+
+
 @dataclass(frozen=True)
 class Mixup:
     """Mix each clip of a batch with the one as far from the end as it is from the start, and their targets with it.
@@ -42,7 +71,7 @@ class Mixup:
         cutmix_alpha: likewise for cutmix.
         probability: chance that a batch is mixed at all, 0 to 1.
         switch_probability: chance of cutmix rather than mixup where both are on, 0 to 1.
-        label_smoothing: see :func:`one_hot_smooth`; applied to batches that are not mixed too.
+        label_smoothing: see :func:`soft_targets`; applied to batches that are not mixed too.
         num_classes: K.
 
     Raises:
@@ -76,17 +105,17 @@ class Mixup:
 
         Args:
             clips: float ``(B, 3, T, H, W)``, any B >= 1; left as it is.
-            labels: int64 ``(B,)``, each in ``[0, num_classes)``.
+            labels: int64 ``(B,)``, each in ``[0, num_classes)``, or floating ``(B, num_classes)``, multi-hot.
             generator: source of the batch's draws.
 
         Returns:
             The mixed clips, of the same shape and type (``clips`` itself where nothing is mixed), and their targets,
-            float32 ``(B, num_classes)``, each row summing to 1.
+            float32 ``(B, num_classes)``, each row summing to 1 where there is one label each.
         """
         assert clips.is_floating_point(), f"mixing is for normalised clips, got {clips.dtype}"
         assert len(clips) == len(labels), f"{len(clips)} clips, {len(labels)} labels"
         weight, box = self.draw(clips.shape[-2], clips.shape[-1], generator)
-        targets = one_hot_smooth(labels, self.num_classes, self.label_smoothing)
+        targets = soft_targets(labels, self.num_classes, self.label_smoothing)
         if weight == 1.0:
             return clips, targets
         targets = torch.lerp(targets.flip(0), targets, weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 
 import av
 from av.container import InputContainer
@@ -15,6 +16,19 @@ OPEN_SECONDS = 30.0
 """How long the server of an address may take to answer, and again to send what is needed to know the streams."""
 READ_SECONDS = 60.0
 """How long the server of an address may take over one packet."""
+MAX_PICTURE_PIXELS = 2**26
+"""The largest picture that is decoded: 8192x8192 pixels, twice what 8K video has. A few bytes of a file can ask for
+far more (30000x30000 is 2.7 GB as RGB), and a process that takes more memory than there is gets killed."""
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class NoDecoderError(DecodeError):
+    """A sound file that this FFmpeg has no decoder for; another reader's may have one."""
 
 
 def _open_options(version: str) -> dict[str, str]:
@@ -39,10 +53,10 @@ def open_container(path: str) -> InputContainer:
     """Open ``path`` with FFmpeg.
 
     Reading an address is given up when its server keeps silent (``OPEN_SECONDS``, ``READ_SECONDS``). Files have no such
-    limit: where their disk hangs, the operating system itself waits, and a limit could not end that.
+    limit here: where their disk hangs, the operating system itself waits. A limit for all is in ``watch``.
 
     Raises:
-        DecodeError: no such file, a folder, empty, no video container, no answer.
+        DecodeError: no such file, a folder, a pipe or device, empty, no video container, no answer.
     """
     options = dict(_OPEN_OPTIONS)
     if is_url(path):
@@ -50,8 +64,8 @@ def open_container(path: str) -> InputContainer:
         # PyAV's time limits do not hold in a seek; this one of FFmpeg's (microseconds), on every wait, does.
         options["options"] = {"rw_timeout": str(int((OPEN_SECONDS + READ_SECONDS) * 1e6))}
     try:
-        if not is_url(path) and os.stat(path).st_size == 0:
-            raise DecodeError(path, "the file is empty")
+        if not is_url(path):
+            _check_file(path)
         return av.open(path, **options)
     except (av.error.InvalidDataError, av.error.EOFError):
         raise DecodeError(path, "not a video file, or cut off or damaged so that it cannot be opened") from None
@@ -59,6 +73,16 @@ def open_container(path: str) -> InputContainer:
         raise DecodeError(path, f"cannot be opened: {silence(OPEN_SECONDS)}") from None
     except (av.error.FFmpegError, OSError) as error:
         raise DecodeError(path, error.strerror or str(error)) from None
+
+
+def _check_file(path: str) -> None:
+    """Refuse what is no file with bytes in it, before it is opened: opening a pipe would wait for its other end."""
+    status = os.stat(path)
+    kind = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "")
+    if kind:
+        raise DecodeError(path, f"not a regular file but {kind}")
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        raise DecodeError(path, "the file is empty")
 
 
 def silence(seconds: float) -> str:
@@ -74,16 +98,23 @@ def reading_fault(error: OSError) -> str:
 
 
 def video_stream(container: InputContainer, path: str, threads: int = 1) -> VideoStream:
-    """Return the first video stream that is not a cover picture, its decoder set to so many threads.
+    """Return the first video stream that is no cover picture or thumbnail, its decoder set to so many threads.
 
     Raises:
-        DecodeError: there is none, or FFmpeg has no decoder for it.
+        DecodeError: there is none, or its pictures are larger than ``MAX_PICTURE_PIXELS``.
+        NoDecoderError: FFmpeg has no decoder for it.
     """
-    cover = av.stream.Disposition.attached_pic
-    for stream in container.streams.video:
-        if not stream.disposition & cover:
-            if stream.codec_context is None:
-                raise DecodeError(path, "no decoder for its video stream")
-            stream.codec_context.thread_count = threads
-            return stream
-    raise DecodeError(path, "the file has no video stream")
+    still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    stream = next((stream for stream in container.streams.video if not stream.disposition & still), None)
+    if stream is None:
+        raise DecodeError(path, "the file has no video stream")
+    codec = stream.codec_context
+    if codec is None:
+        raise NoDecoderError(path, "no decoder for its video stream")
+    if codec.width * codec.height > MAX_PICTURE_PIXELS:
+        limit = f"at most {MAX_PICTURE_PIXELS} pixels (8192x8192) are read"
+        raise DecodeError(path, f"its pictures are said to be {codec.width}x{codec.height}; {limit}")
+    codec.thread_count = threads
+    # For pictures that turn out larger than the header says.
+    codec.options = {"max_pixels": str(MAX_PICTURE_PIXELS)}
+    return stream

@@ -19,7 +19,6 @@ reader is told so by its decoder and refuses such a frame, this one hands it out
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
@@ -28,8 +27,10 @@ import numpy as np
 import torch
 
 from uniformer_video.runtime.errors import UserError
+from uniformer_video.video.fallback import UnsupportedByBackendError
 from uniformer_video.video.index import VideoIndex, index_video
 from uniformer_video.video.reader import DecodeError, ReaderBase
+from uniformer_video.video.watch import watched
 
 T = TypeVar("T")
 
@@ -43,24 +44,15 @@ _LONGEST_SKIP = 100
 _EXACT_PIXEL_FORMATS = ("yuv420p", "yuvj420p")
 # Here it loses the last frames where there are B-frames.
 _INEXACT_CONTAINERS = ("mpegts",)
-# Handles of calls that never came back. They are kept, since freeing one would wait for its stuck thread.
-_STUCK: list[Any] = []
 
 
-class UnsupportedByDecord(DecodeError):
+class UnsupportedByDecord(UnsupportedByBackendError):
     """A file that PyAV reads and decord cannot, or not to the same bits. Raised when a reader is made, never later.
 
     The cases are: the first video stream is not the one that decord chooses; an MPEG transport stream; a pixel format
     other than yuv420p and yuvj420p; an odd height; decord cannot open the file (no decoder, no duration in its header),
     or finds another number of frames in it than it holds.
-
-    Attributes:
-        kind: the reason without what is this one file's, so that files of one kind have it in common.
     """
-
-    def __init__(self, path: str, cause: str, kind: str = "") -> None:
-        super().__init__(path, cause)
-        self.kind = kind or self.cause
 
 
 def import_decord() -> ModuleType:
@@ -78,50 +70,6 @@ def import_decord() -> ModuleType:
         ) from None
     decord.logging.set_level(decord.logging.QUIET)
     return decord
-
-
-def watched(path: str, work: Callable[[Callable[[], None]], T], keep_if_stuck: Any = None) -> T:
-    """Run ``work(progress)`` in a thread and give up when it calls ``progress()`` no more.
-
-    Args:
-        path: the file, for the error.
-        work: what to do; calls its argument after every step, which raises once the work has been given up.
-        keep_if_stuck: an object that must not be freed if the work never ends.
-
-    Raises:
-        DecodeError: no progress for ``PATIENCE_SECONDS``. The thread is left behind (it cannot be stopped).
-        BaseException: whatever ``work`` raises.
-    """
-    beat = threading.Event()
-    done = threading.Event()
-    given_up = threading.Event()
-    outcome: dict[str, Any] = {}
-
-    def progress() -> None:
-        if given_up.is_set():  # A thread that comes back late must not touch what has been opened since.
-            raise DecodeError(path, "given up")
-        beat.set()
-
-    def run() -> None:
-        try:
-            outcome["value"] = work(progress)
-        except BaseException as error:  # handed over to the caller's thread below, whatever it is
-            outcome["error"] = error
-        done.set()
-        beat.set()
-
-    thread = threading.Thread(target=run, name=f"decord {path}", daemon=True)
-    thread.start()
-    while not done.is_set():
-        if not beat.wait(PATIENCE_SECONDS):
-            given_up.set()
-            _STUCK.append(keep_if_stuck)
-            raise DecodeError(path, f"decord made no progress for {PATIENCE_SECONDS:g} seconds; the file is given up")
-        beat.clear()
-    thread.join()
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["value"]
 
 
 class DecordReader(ReaderBase):
@@ -167,6 +115,11 @@ class DecordReader(ReaderBase):
             cause = "decord is not exact at an odd height"
             raise UnsupportedByDecord(self.path, f"{cause}, {height}", cause)
 
+    @property
+    def seconds(self) -> np.ndarray:
+        """See :attr:`uniformer_video.video.reader.VideoReader.seconds`."""
+        return self._index.seconds
+
     def close(self) -> None:
         """Release the file. May be called twice."""
         super().close()
@@ -175,7 +128,7 @@ class DecordReader(ReaderBase):
     def frames_at(self, indices: Sequence[int]) -> torch.Tensor:
         """See :meth:`uniformer_video.video.reader.VideoReader.frames_at`."""
         places = self._places(indices)
-        frames = np.empty((sum(map(len, places.values())), *self.size, 3), np.uint8)
+        frames = self._room(places)
         if not places:
             return torch.from_numpy(frames)
         if not self._box or min(places) < self._next:
@@ -235,7 +188,7 @@ class DecordReader(ReaderBase):
         box, self._box = self._box, []
         if box:
             # Letting go of the last reference frees the reader, which joins decord's own thread: watched as well.
-            watched(self.path, lambda progress: box.clear())
+            _watched(self.path, lambda progress: box.clear())
 
     def _call(self, work: Callable[[Callable[[], None]], None]) -> None:
         """Run ``work`` under watch; after an error the file is released.
@@ -254,13 +207,18 @@ class DecordReader(ReaderBase):
             return None
 
         try:
-            cause = watched(self.path, to_cause, keep_if_stuck=self._box)
+            cause = _watched(self.path, to_cause, keep_if_stuck=self._box)
         except DecodeError:
             self._box = []
             raise
         if cause is not None:
             self._release()
             raise DecodeError(self.path, cause)
+
+
+def _watched(path: str, work: Callable[[Callable[[], None]], T], keep_if_stuck: Any = None) -> T:
+    complaint = f"decord made no progress for {PATIENCE_SECONDS:g} seconds; the file is given up"
+    return watched(path, work, patience=PATIENCE_SECONDS, complaint=complaint, keep_if_stuck=keep_if_stuck)
 
 
 def _first_line(error: Exception) -> str:

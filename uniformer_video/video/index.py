@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -25,6 +26,9 @@ _TIMED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 # Containers in which FFmpeg seeks to the start by an index, so that the same packets come again. Elsewhere (MPEG
 # streams) it guesses the place.
 _REWINDABLE_FORMATS = _TIMED_FORMATS | {"avi"}
+
+# A header's frame rate that is further off from the time stamps, as a share, is not believed.
+_RATE_TOLERANCE = 0.02
 
 PacketMark = tuple[int | None, ...]
 """What tells a packet from others: its presentation time stamp, place in the file, and size. (Not its decoding time
@@ -49,8 +53,9 @@ class VideoIndex:
         start: mark of the stream's first packet.
         start_time: time stamp to seek to for that packet, in the stream's units; None where the container does not seek
             there reliably.
-        times: time stamp of every frame in presentation order, in the stream's units; empty where the file's time
-            stamps do not name its frames.
+        time_base: the stream's unit of time, seconds.
+        stamps: time stamp of every frame shown, rising; empty where packets lack them or two are the same.
+        times: the same; empty also where a decoded frame's stamp is not to be trusted to be its packet's.
         keys: time stamps of the key frames among ``times``, rising.
         key_packets: number of each of these key frames' packets, in file order.
     """
@@ -67,6 +72,8 @@ class VideoIndex:
     pixel_format: str
     start: PacketMark
     start_time: int | None
+    time_base: Fraction
+    stamps: list[int] = field(repr=False)
     times: list[int] = field(repr=False)
     keys: list[int] = field(repr=False)
     key_packets: list[int] = field(repr=False)
@@ -76,6 +83,14 @@ class VideoIndex:
         """(height, width), upright."""
         height, width = self.stored_size
         return (width, height) if self.rotation % 2 else (height, width)
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Time of every frame from the first one, seconds: float64 (num_frames,). Without time stamps number / fps."""
+        if not self.stamps:
+            return np.arange(self.num_frames, dtype=np.float64) / self.fps
+        ticks = np.array(self.stamps, np.int64) - self.stamps[0]
+        return ticks * self.time_base.numerator / self.time_base.denominator
 
     def key_of(self, frame: int) -> int:
         """Return the number (in ``keys``) of the last key frame shown not after ``frame``, -1 where there is none."""
@@ -174,11 +189,11 @@ def _read_packets(container: InputContainer, stream: VideoStream, path: str) -> 
 
 def _finish(path: str, container: InputContainer, stream: VideoStream, packets: _Packets) -> VideoIndex:
     frame, kind = packets.first_frame, container.format.name
-    times: list[int] = []
-    if kind in _TIMED_FORMATS and None not in packets.times and len(set(packets.times)) == len(packets.times):
-        times = sorted(packets.times)
+    distinct = None not in packets.times and len(set(packets.times)) == len(packets.times)
+    stamps: list[int] = sorted(packets.times) if distinct else []
+    times = stamps if kind in _TIMED_FORMATS else []
     keys = sorted(packets.keys) if times else []
-    stamps = [stamp for stamp in packets.start_stamps if stamp is not None]
+    starts = [stamp for stamp in packets.start_stamps if stamp is not None]
     quarters = frame.rotation / 90
     return VideoIndex(
         path=path,
@@ -193,7 +208,9 @@ def _finish(path: str, container: InputContainer, stream: VideoStream, packets: 
         stored_size=(frame.height, frame.width),
         pixel_format=frame.format.name,
         start=packets.start,
-        start_time=min(stamps) if stamps and kind in _REWINDABLE_FORMATS else None,
+        start_time=min(starts) if starts and kind in _REWINDABLE_FORMATS else None,
+        time_base=stream.time_base,
+        stamps=stamps,
         times=times,
         keys=[key for key, _ in keys],
         key_packets=[number for _, number in keys],
@@ -201,10 +218,17 @@ def _finish(path: str, container: InputContainer, stream: VideoStream, packets: 
 
 
 def _frame_rate(stream: VideoStream, times: list[int | None]) -> float:
-    for rate in (stream.average_rate, stream.guessed_rate):
-        if rate:
-            return float(rate)
-    known = np.array([time for time in times if time is not None], np.int64)
-    if len(known) > 1 and np.ptp(known) > 0 and stream.time_base:
-        return float((len(known) - 1) / (int(np.ptp(known)) * stream.time_base))
-    return 25.0  # FFmpeg's own assumption where a file says nothing and shows a single frame
+    """Return the average frames each second: what the file says, unless its time stamps plainly say other.
+
+    A header's rate is exact where it is right (30000/1001), and stamps are rounded to the stream's unit. It is wrong in
+    files of a variable rate and where a program wrote what it pleased: there the frames shown less one, over the time
+    from the first to the last, counts.
+    """
+    said = next((float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate), 0.0)
+    known = [time for time in times if time is not None]
+    span = (max(known) - min(known)) * float(stream.time_base) if known and stream.time_base else 0.0
+    if span > 0:
+        expected = (len(known) - 1) / said if said else 0.0
+        if abs(span - expected) > max(_RATE_TOLERANCE * expected, 2 * float(stream.time_base)):
+            return (len(known) - 1) / span
+    return said or 25.0  # FFmpeg's own assumption where a file says nothing and shows a single frame

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
+import os
 from os import PathLike
+from typing import BinaryIO
 
 _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 # What may stand directly inside a Segment, and inside a Cluster (RFC 9559, sections 5.1 and 5.1.3).
@@ -31,6 +32,9 @@ _IN_CLUSTER = {
     0xBF,
 }
 
+_LONGEST_HEADER = 16
+"""Bytes of an element's name and size, each of 8 at most."""
+
 
 def matroska_fault(path: str | PathLike[str]) -> str | None:
     """Return what is wrong with the structure of a Matroska file, or None when it is whole.
@@ -43,16 +47,20 @@ def matroska_fault(path: str | PathLike[str]) -> str | None:
     Raises:
         OSError: the file cannot be opened.
     """
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return _walk(data, len(data))
+    # Read, not mapped: a disk that hangs under a mapped file would stop all threads of the process.
+    with open(path, "rb") as file:
+        return _walk(file, os.fstat(file.fileno()).st_size)
 
 
-def _walk(data: mmap.mmap, length: int) -> str | None:
+def _walk(file: BinaryIO, length: int) -> str | None:
     position, in_segment, end = 0, False, length
     while position < end:
+        file.seek(position)
+        header = file.read(_LONGEST_HEADER)
         try:
-            name, at = _number(data, position, keep_marker=True)
-            size, at = _number(data, at, keep_marker=False)
+            name, width = _number(header, 0, keep_marker=True)
+            size, width = _number(header, width, keep_marker=False)
+            at = position + width
         except IndexError:
             return "the file breaks off in the middle of an element's header"
         except ValueError:
@@ -76,7 +84,7 @@ def _walk(data: mmap.mmap, length: int) -> str | None:
     return None
 
 
-def _number(data: mmap.mmap, position: int, keep_marker: bool) -> tuple[int | None, int]:
+def _number(data: bytes, position: int, keep_marker: bool) -> tuple[int | None, int]:
     """Return the variable-length number at ``position`` (None: "unknown") and the position after it.
 
     Raises:

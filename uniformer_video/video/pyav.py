@@ -62,6 +62,11 @@ class PyAVReader(ReaderBase):
         if self._index.start_time is None:
             self._release()
 
+    @property
+    def seconds(self) -> np.ndarray:
+        """See :attr:`uniformer_video.video.reader.VideoReader.seconds`."""
+        return self._index.seconds
+
     def close(self) -> None:
         """Release the file. May be called twice."""
         super().close()
@@ -70,7 +75,7 @@ class PyAVReader(ReaderBase):
     def frames_at(self, indices: Sequence[int]) -> torch.Tensor:
         """See :meth:`uniformer_video.video.reader.VideoReader.frames_at`."""
         places = self._places(indices)
-        frames = np.empty((sum(map(len, places.values())), *self.size, 3), np.uint8)
+        frames = self._room(places)
 
         def keep(number: int, frame: VideoFrame) -> None:
             first, *others = places[number]

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import uniformer_video.video.watch as module
+from tests.helpers import read_barcodes
+from uniformer_video.video.open import VideoOpener, open_video
+from uniformer_video.video.reader import DecodeError, ReaderBase
+from uniformer_video.video.watch import NotInTimeError, TimedReader, watched
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def nothing_stuck(monkeypatch):
+    monkeypatch.setattr(module, "_STUCK", [])
+
+
+class Slow(ReaderBase):
+    """Four grey frames, given out once ``gate`` is set."""
+
+    path, num_frames, fps, size = "slow.mp4", 4, 2.0, (3, 5)
+
+    def __init__(self) -> None:
+        self.gate, self.ended = threading.Event(), threading.Event()
+
+    def frames_at(self, indices):
+        self.gate.wait()
+        self.ended.set()
+        return torch.full((len(indices), 3, 5, 3), 7, dtype=torch.uint8)
+
+
+# The watch
+
+
+def test_watched_returns_and_raises_what_the_work_does():
+    assert watched("x", lambda progress: 42, patience=5, complaint="slow") == 42
+    with pytest.raises(KeyError, match="gone"):
+        watched("x", lambda progress: {}["gone"], patience=5, complaint="slow")
+
+
+def test_gives_up_without_progress():
+    release, kept = threading.Event(), object()
+    with pytest.raises(NotInTimeError, match="^x.mp4: too slow$") as caught:
+        watched("x.mp4", lambda _: release.wait(), patience=0.05, complaint="too slow", keep_if_stuck=kept)
+    assert isinstance(caught.value, DecodeError)
+    assert [kept] == module._STUCK
+    release.set()
+
+
+def test_late_work_is_stopped_at_its_next_step():
+    release, ended, steps = threading.Event(), threading.Event(), []
+
+    def work(progress):
+        try:
+            release.wait()
+            progress()
+            steps.append("went on")
+        finally:
+            ended.set()
+
+    with pytest.raises(DecodeError, match="too slow"):
+        watched("x.mp4", work, patience=0.05, complaint="too slow")
+    release.set()
+    assert ended.wait(10)
+    assert steps == []
+
+
+def test_waits_as_long_as_there_is_progress():
+    def work(progress):
+        for _ in range(12):
+            threading.Event().wait(0.1)
+            progress()
+        return "done"
+
+    assert watched("x", work, patience=0.5, complaint="too slow") == "done"
+
+
+# The limit
+
+
+def test_a_limited_reader_is_the_reader_it_holds(video):
+    path = video("variable.mkv")
+    with TimedReader(path, lambda: open_video(path), 30) as timed, open_video(path) as plain:
+        assert type(timed.inner) is type(plain)
+        assert (timed.path, timed.num_frames, timed.fps, timed.size) == (
+            path,
+            plain.num_frames,
+            plain.fps,
+            plain.size,
+        )
+        assert np.array_equal(timed.seconds, plain.seconds)
+        assert timed.frames_at([7, 2, 7]).equal(plain.frames_at([7, 2, 7]))
+        with pytest.raises(IndexError, match="^frame 12 of "):
+            timed.frames_at([12])
+        assert read_barcodes(timed.frames_at([5])) == [5]
+    timed.close()
+    with pytest.raises(AssertionError, match="closed reader"):
+        timed.frames_at([0])
+
+
+def test_frames_that_do_not_come_in_time():
+    slow = Slow()
+    timed = TimedReader("slow.mp4", lambda: slow, 0.15)
+    start = time.monotonic()
+    with pytest.raises(NotInTimeError, match=r"^slow.mp4: not read within 0.15 s \(DATA.DECODE_TIMEOUT\)$"):
+        timed.frames_at([1])
+    assert 0.1 < time.monotonic() - start < 5
+    start = time.monotonic()
+    with pytest.raises(NotInTimeError):  # at once: it is of no more use
+        timed.frames_at([1])
+    assert time.monotonic() - start < 0.1
+    timed.close()
+    assert timed.closed
+    assert not slow.closed, "what a stuck thread works on must not be touched"
+    slow.gate.set()
+    assert slow.ended.wait(10)
+
+
+def test_a_reader_whose_thread_came_back_late_can_be_closed():
+    slow = Slow()
+    timed = TimedReader("slow.mp4", lambda: slow, 0.1)
+    with pytest.raises(NotInTimeError):
+        timed.frames_at([1])
+    slow.gate.set()
+    assert slow.ended.wait(10)
+    while timed._busy:
+        time.sleep(0.005)
+    with pytest.raises(NotInTimeError):
+        timed.frames_at([1])
+    timed.close()
+    assert slow.closed
+
+
+def test_opening_counts_towards_the_limit_of_every_call():
+    slow = Slow()
+
+    def open_slowly():
+        time.sleep(0.2)
+        return slow
+
+    timed = TimedReader("slow.mp4", open_slowly, 0.3)
+    start = time.monotonic()
+    with pytest.raises(NotInTimeError, match="within 0.3 s"):
+        timed.frames_at([0])
+    assert time.monotonic() - start < 0.2
+    slow.gate.set()
+
+
+def test_calls_are_limited_one_by_one():
+    """A long video that is read in many windows is not given up for its length."""
+
+    class Steady(Slow):
+        def frames_at(self, indices):
+            time.sleep(0.1)
+            return torch.zeros((len(indices), 3, 5, 3), dtype=torch.uint8)
+
+    with TimedReader("x", Steady, 0.35) as timed:
+        for _ in range(5):
+            assert timed.frames_at([0]).shape == (1, 3, 5, 3)
+
+
+def test_opening_that_never_ends():
+    release = threading.Event()
+    with pytest.raises(NotInTimeError, match="^x.mp4: not read within 0.1 s"):
+        TimedReader("x.mp4", release.wait, 0.1)
+    release.set()
+
+
+def test_an_interrupted_wait_leaves_the_busy_reader_alone(monkeypatch):
+    """Ctrl-C while a thread decodes: closing under it would free what it works on."""
+    slow = Slow()
+    timed = TimedReader("slow.mp4", lambda: slow, 30)
+    real = module.watched
+
+    def interrupted(path, work, **options):
+        threading.Thread(target=work, args=(None,), daemon=True).start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "watched", interrupted)
+    with pytest.raises(KeyboardInterrupt), timed:
+        timed.frames_at([0])
+    assert not slow.closed
+    monkeypatch.setattr(module, "watched", real)
+    slow.gate.set()
+
+
+def test_a_close_that_hangs_is_left_behind():
+    class Sticky(Slow):
+        def close(self):
+            self.gate.wait()
+
+    sticky = Sticky()
+    timed = TimedReader("slow.mp4", lambda: sticky, 0.1)
+    timed.close()
+    assert timed.closed
+    sticky.gate.set()
+
+
+# Real things that hang
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("backend", ["auto", "pyav", "decord"])
+def test_a_server_that_keeps_silent(backend):
+    """C code that does not come back: PyAV's own limit is half a minute here."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        path = f"http://127.0.0.1:{server.getsockname()[1]}/x.mp4"
+        start = time.monotonic()
+        with pytest.raises(NotInTimeError, match=r"x.mp4: not read within 0.3 s \(DATA.DECODE_TIMEOUT\)$"):
+            VideoOpener(backend, timeout_seconds=0.3)(path)
+        assert 0.25 < time.monotonic() - start < 5
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.timeout(20)
+def test_a_thread_stuck_in_the_system_does_not_keep_the_process_from_ending(tmp_path):
+    """Opening a pipe with a name waits for its other end, for ever: here in place of a disk that hangs."""
+    os.mkfifo(tmp_path / "x.mp4")
+    code = (
+        "import sys, uniformer_video.video.container as container\n"
+        "from uniformer_video.video.open import VideoOpener\n"
+        "from uniformer_video.video.reader import DecodeError\n"
+        "container._check_file = lambda path: None\n"
+        "try:\n"
+        "    VideoOpener(timeout_seconds=0.3)(sys.argv[1])\n"
+        "except DecodeError as error:\n"
+        "    print(error.cause)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "x.mp4")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=15,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "not read within 0.3 s (DATA.DECODE_TIMEOUT)\n"
