@@ -94,9 +94,9 @@ def test_sides_take_turns_and_the_first_rounds_do_not_count(folder, monkeypatch)
     monkeypatch.setattr(readers, "index_sets", lambda count: {"x": np.arange(count)})
     (timing,) = readers.measure(str(folder / "a.mp4"), {"pyav": "pyav", "decord": "decord"}, 3)
     assert calls == ["pyav", "decord"] * 5
-    assert timing == readers.ReaderTiming(
-        "readers.a.mp4.x", {"pyav": 5.0, "decord": 10.0}, {"pyav": 1.0, "decord": 2.0}
-    )
+    ratio = {"pyav": 1.0, "decord": 2.0}
+    wall, cpu = {"pyav": 5.0, "decord": 10.0}, {"pyav": 2.5, "decord": 5.0}
+    assert timing == readers.ReaderTiming("readers.a.mp4.x", wall, cpu, ratio, ratio)
 
 
 def test_sums_are_over_files_that_all_sides_read():

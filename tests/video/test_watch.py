@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -56,6 +57,46 @@ def test_gives_up_without_progress():
     assert isinstance(caught.value, DecodeError)
     assert [kept] == module._STUCK
     release.set()
+
+
+def test_one_thread_does_one_call_after_another():
+    calls = [watched("a.mp4", lambda _: threading.get_ident(), patience=5, complaint="") for _ in range(5)]
+    assert len(set(calls)) == 1
+    assert calls[0] != threading.get_ident()
+
+    def inner(_):
+        return watched("b.mp4", lambda _: threading.get_ident(), patience=5, complaint="")
+
+    before = threading.active_count()
+    nested = {watched("a.mp4", inner, patience=5, complaint="") for _ in range(5)}
+    assert len(nested) == 1
+    assert threading.active_count() <= before + 1
+
+
+def test_a_stuck_thread_gets_no_more_work_and_ends_when_it_comes_back():
+    release, before = threading.Event(), threading.active_count()
+    with pytest.raises(NotInTimeError):
+        watched("a.mp4", lambda _: release.wait(20), patience=0.05, complaint="")
+    assert watched("b.mp4", lambda _: 3, patience=5, complaint="") == 3
+    release.set()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before + 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before + 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_starts_threads_of_its_own():
+    assert watched("a.mp4", lambda _: 1, patience=5, complaint="") == 1
+    process = multiprocessing.get_context("fork").Process(target=_read_in_child)
+    process.start()
+    process.join(20)
+    assert process.exitcode == 7
+
+
+def _read_in_child():
+    os._exit(watched("a.mp4", lambda _: 7, patience=5, complaint="stuck"))
 
 
 def test_late_work_is_stopped_at_its_next_step():

@@ -28,10 +28,10 @@ AUTO = "auto"
 def open_video(path: str, backend: str = AUTO, threads: int = 1) -> VideoReader:
     """Open a video file.
 
-    ``auto`` is PyAV. In `tools/benchmark.py readers` no other was faster on a whole set of files, all told: decord
-    was behind on every file and kind of clip, torchcodec within a few percent on clips and behind on whole videos
-    (both are vetted with PyAV first, or they would not be exact); and PyAV alone is exact for every kind of file. Where
-    its FFmpeg has no decoder for a file, torchcodec takes it if it is installed.
+    ``auto`` is PyAV, by measurement (`tools/benchmark.py readers`, one thread): over ten real files that all can read,
+    decord 0.6 took 1.3 to 1.4 times as long and torchcodec 0.17 1.04 (a clip) to 1.3 times (all frames), both vetted
+    with PyAV first, without which they would not be exact. And PyAV alone is exact for every kind of file. Where its
+    FFmpeg has no decoder for a file, torchcodec takes it if it is installed.
 
     What decord and torchcodec cannot read as PyAV does (see
     :class:`~uniformer_video.video.fallback.UnsupportedByBackendError`) is read with PyAV, so that the choice of backend

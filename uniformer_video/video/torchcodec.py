@@ -186,7 +186,8 @@ class TorchcodecReader(ReaderBase):
 
     def _refuse_other_video(self, index: VideoIndex) -> None:
         about = self._decoder.metadata
-        turned = round((about.rotation or 0) / 90) % 4
+        # Older versions know of no rotation.
+        turned = round((getattr(about, "rotation", 0) or 0) / 90) % 4
         if (about.height, about.width) not in (index.size, index.stored_size) or turned != index.rotation:
             raise UnsupportedByTorchcodec(self.path, "torchcodec sees another size or rotation")
         if len(self._decoder) != index.num_frames:

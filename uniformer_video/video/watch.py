@@ -1,4 +1,4 @@
-"""Reading a video within a time limit: calls that may never return run in a thread that is watched and left behind.
+"""Reading a video within a time limit: calls that may never return run in a thread that is watched, and left behind.
 
 A decoder that loops and a disk that hangs cannot be stopped from outside. The thread that waits for them is abandoned:
 nothing of it is touched again, and as a daemon it does not keep the process from ending.
@@ -7,6 +7,8 @@ nothing of it is touched again, and as a daemon it does not keep the process fro
 from __future__ import annotations
 
 import contextlib
+import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +20,32 @@ import torch
 from uniformer_video.video.reader import DecodeError, ReaderBase, VideoReader
 
 T = TypeVar("T")
+
+
+class _Hand:
+    """A thread that does one thing after another. A new thread for each would cost time, and memory that stays."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.is_dismissed = False
+        threading.Thread(target=self._serve, name="reading videos", daemon=True).start()
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Have ``work`` done, which raises nothing."""
+        self._work.put(work)
+
+    def _serve(self) -> None:
+        while not self.is_dismissed:
+            work = self._work.get()
+            work()
+            del work  # not kept until the next one comes
+
+
+# Threads that have nothing to do. Several where watched work has watched work in it, as with decord.
+_IDLE: list[_Hand] = []
+# A forked process has this list, but none of the threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_IDLE.clear)
 
 # What calls that never came back work on. It is kept, since freeing it could wait for its stuck thread.
 _STUCK: list[Any] = []
@@ -66,15 +94,25 @@ def watched(
         done.set()
         beat.set()
 
-    thread = threading.Thread(target=run, name=f"reading {path}", daemon=True)
-    thread.start()
-    while not done.is_set():
-        if not beat.wait(patience):
-            given_up.set()
-            _STUCK.append(keep_if_stuck)
-            raise NotInTimeError(path, complaint)
-        beat.clear()
-    thread.join()
+    try:
+        hand = _IDLE.pop()
+    except IndexError:
+        hand = _Hand()
+    hand.do(run)
+    try:
+        while not done.is_set():
+            if not beat.wait(patience):
+                given_up.set()
+                _STUCK.append(keep_if_stuck)
+                raise NotInTimeError(path, complaint)
+            beat.clear()
+    finally:
+        # One that is still at work, or was when the wait was interrupted, ends when it comes back, if ever.
+        if done.is_set():
+            _IDLE.append(hand)
+        else:
+            hand.is_dismissed = True
+            hand.do(lambda: None)  # it may wait for work already
     if "error" in outcome:
         raise outcome.pop("error")
     return outcome["value"]
