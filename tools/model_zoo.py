@@ -174,11 +174,18 @@ def image_weights(network: str, pixels: int) -> list[str]:
 
 
 def own_recipes() -> list[str]:
-    """Return the names of the recipes that nobody has published; a name with an underscore is no recipe."""
+    """Return the names of the recipes that nobody has published.
+
+    A name with an underscore is no recipe, nor is one whose network depends on the user's data.
+    """
     from model_zoo_counts import CONFIGS
 
-    names = [p.relative_to(CONFIGS).with_suffix("") for p in sorted(CONFIGS.rglob("*.yaml"))]
-    return [name.as_posix() for name in names if not name.name.startswith("_") and name.as_posix() not in RECIPES]
+    from uniformer_video.config import load_config
+
+    paths = [path for path in sorted(CONFIGS.rglob("*.yaml")) if not path.name.startswith("_")]
+    fixed = [path for path in paths if load_config(path).MODEL.NUM_CLASSES != "auto"]
+    names = [path.relative_to(CONFIGS).with_suffix("").as_posix() for path in fixed]
+    return [name for name in names if name not in RECIPES]
 
 
 def document() -> str:

@@ -313,7 +313,7 @@ def test_wrong_lists(mistake, toy_set, tmp_path, split, lines, message):
 def test_a_list_that_is_missing(mistake, toy_set, tmp_path):
     data = rewrite(toy_set, tmp_path / "set")
     (data / "val.csv").unlink()
-    assert mistake(data=data).startswith(f"{data / 'val.csv'}: no such list; ")
+    assert mistake(data=data).startswith(f"{data}: no list for val; looked for val.csv, ")
 
 
 def test_all_labels_the_same_in_a_test_list_is_a_warning(run, toy_set, tmp_path):

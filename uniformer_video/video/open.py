@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from uniformer_video.runtime.errors import UserError
+from uniformer_video.runtime.memory import trim_heap
 from uniformer_video.video.container import NoDecoderError
 from uniformer_video.video.decord import DecordReader, import_decord
 from uniformer_video.video.fallback import UnsupportedByBackendError, tell_once
@@ -88,6 +90,11 @@ def check_backend(backend: str) -> None:
         imports[backend]()
 
 
+TRIM_PERIOD = 50
+"""Videos opened by a process between two times that it gives back unused memory."""
+_OPENINGS = itertools.count(1)
+
+
 @dataclass(frozen=True)
 class VideoOpener:
     """Opens every video of a data set alike; can be sent to worker processes.
@@ -117,6 +124,8 @@ class VideoOpener:
             DecodeError: it cannot be read, or not in time.
             UserError: there is no such backend, or it is not installed.
         """
+        if next(_OPENINGS) % TRIM_PERIOD == 0:
+            trim_heap()
         reader: VideoReader
         if self.timeout_seconds > 0:
             reader = TimedReader(path, lambda: self._open(path), self.timeout_seconds)
