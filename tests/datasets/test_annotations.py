@@ -196,9 +196,10 @@ def test_templates_that_name_nothing(folder):
     ],
 )  # fmt: skip
 def test_nothing_is_there(tmp_path, dataset, split, names):
+    without = ", or set TEST.ENABLE False" if split == "test" else ""
     assert error_of(tmp_path, dataset, split) == (
-        f"{tmp_path}: no list for {split}; looked for {names}; write {split}.csv with a `path label` on each line, or "
-        "set DATA.PATH_TO_DATA_DIR to the folder of the lists"
+        f"{tmp_path}: no list for {split}; looked for {names}; set DATA.PATH_TO_DATA_DIR to the folder of the lists, or "
+        f"make a set of your videos with tools/prepare_dataset.py{without}"
     )
 
 

@@ -238,16 +238,17 @@ def test_a_line_too_long_for_a_file_name_is_no_defect_of_ours(folder):
 
 def test_no_folder_is_set():
     assert error_of("") == (
-        "DATA.PATH_TO_DATA_DIR is not set; set it to the folder that holds train.csv, val.csv and test.csv "
-        "(`make demo` shows the toolkit on generated videos)"
+        "DATA.PATH_TO_DATA_DIR is not set; set it to the folder that holds train.csv, val.csv and test.csv, such as "
+        "tools/prepare_dataset.py makes of your videos (`make demo` shows the toolkit on generated ones)"
     )
 
 
 def test_a_folder_that_is_none(folder):
     for path in (folder / "nowhere", folder / "a.mp4"):
         assert error_of(path) == (
-            f"DATA.PATH_TO_DATA_DIR {str(path)!r} is no folder; set it to the one that holds train.csv, val.csv and "
-            "test.csv (`make demo` shows the toolkit on generated videos)"
+            f"DATA.PATH_TO_DATA_DIR {str(path)!r} is no folder; set it to the folder that holds train.csv, val.csv and "
+            "test.csv, such as tools/prepare_dataset.py makes of your videos (`make demo` shows the toolkit on generated "
+            "ones)"
         )
 
 

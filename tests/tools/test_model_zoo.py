@@ -227,7 +227,9 @@ class TestDocument:
         recipes = [p for p in (ROOT / "configs").rglob("*.yaml") if not p.name.startswith("_")]
         assert len(recipes) >= 39
         for path in recipes:
-            assert text.count(f"]({path.relative_to(ROOT).as_posix()})") == 1, path
+            # Those whose network depends on the user's data have no row: there is nothing to count.
+            times = 0 if path.name == "finetune.yaml" else 1
+            assert text.count(f"]({path.relative_to(ROOT).as_posix()})") == times, path
         for link in text.split("](")[1:]:
             assert (ROOT / link.partition(")")[0]).is_file()
 

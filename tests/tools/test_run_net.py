@@ -107,8 +107,9 @@ def test_a_mistake_as_a_user_sees_it(toy_set, tmp_path):
     done = process("--cfg", toy_set / "toy.yaml", "OUTPUT_DIR", "out", "DATA.PATH_TO_DATA_DIR", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
-        "error: DATA.PATH_TO_DATA_DIR 'nowhere' is no folder; set it to the one that holds train.csv, val.csv and "
-        "test.csv (`make demo` shows the toolkit on generated videos)\n"
+        "error: DATA.PATH_TO_DATA_DIR 'nowhere' is no folder; set it to the folder that holds train.csv, val.csv and "
+        "test.csv, such as tools/prepare_dataset.py makes of your videos (`make demo` shows the toolkit on generated "
+        "ones)\n"
     )
 
 

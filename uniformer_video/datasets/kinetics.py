@@ -72,17 +72,14 @@ def list_folder(data_dir: str) -> Path:
     Raises:
         DataError: it is not set, or no folder.
     """
+    way_out = (
+        "to the folder that holds train.csv, val.csv and test.csv, such as tools/prepare_dataset.py makes of your "
+        "videos (`make demo` shows the toolkit on generated ones)"
+    )
     if not data_dir:
-        raise DataError(
-            "DATA.PATH_TO_DATA_DIR is not set; set it to the folder that holds train.csv, val.csv and test.csv, such as "
-            "tools/prepare_dataset.py makes of your videos (`make demo` shows the toolkit on generated ones)"
-        )
+        raise DataError(f"DATA.PATH_TO_DATA_DIR is not set; set it {way_out}")
     if not is_folder(data_dir):
-        raise DataError(
-            f"DATA.PATH_TO_DATA_DIR {data_dir!r} is no folder; set it to the one that holds train.csv, val.csv and "
-            "test.csv, such as tools/prepare_dataset.py makes of your videos (`make demo` shows the toolkit on generated "
-            "ones)"
-        )
+        raise DataError(f"DATA.PATH_TO_DATA_DIR {data_dir!r} is no folder; set it {way_out}")
     return Path(data_dir)
 
 
