@@ -102,7 +102,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def _check(parser: ArgumentParser, args: argparse.Namespace) -> None:
     if (args.check is None) == (args.source is None):
         parser.error("give a SOURCE and --out DIR, or --check DIR")
-    if args.source is not None and not args.out:
+    if args.check is not None:
+        for name in ("out", "overwrite", "group_pattern", "min_frames", "min_seconds", "keep_duplicates", "transcode"):
+            if getattr(args, name):
+                parser.error(f"--{name.replace('_', '-')} belongs to a SOURCE, not to --check: leave it away")
+    elif not args.out:
         parser.error("--out DIR is missing: the folder of the new set")
     train, val, test = args.split
     if not (train > 0 and val > 0 and test >= 0 and math.isclose(train + val + test, 1.0, abs_tol=1e-6)):

@@ -196,10 +196,10 @@ def test_templates_that_name_nothing(folder):
     ],
 )  # fmt: skip
 def test_nothing_is_there(tmp_path, dataset, split, names):
-    without = ", or set TEST.ENABLE False" if split == "test" else ""
+    ways_out = {"val": ", or move part of train.csv to val.csv", "test": ", or set TEST.ENABLE False"}
     assert error_of(tmp_path, dataset, split) == (
-        f"{tmp_path}: no list for {split}; looked for {names}; set DATA.PATH_TO_DATA_DIR to the folder of the lists, or "
-        f"make a set of your videos with tools/prepare_dataset.py{without}"
+        f"{tmp_path}: no list for {split}; looked for {names}; set DATA.PATH_TO_DATA_DIR to the folder of the lists, "
+        f"or make a set of your videos with tools/prepare_dataset.py{ways_out.get(split, '')}"
     )
 
 

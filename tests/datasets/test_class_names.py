@@ -140,6 +140,16 @@ def test_class_folders():
     assert class_folders([]) == {}
     assert class_folders([VideoRecord("x/run/1.mp4", 7)]) == {7: "run"}
     assert class_folders([VideoRecord("/1.mp4", 7)]) == {}
+    assert class_folders(iter(listed(["run", "far jump"]))) == {0: "run", 1: "far_jump"}
+
+
+def test_folders_of_videos_with_several_labels_tell_no_class(tmp_path):
+    # One video in each folder, and the folders bear the names of classes: as a plain set has them.
+    records = [VideoRecord("red/1.mp4", (1,)), VideoRecord("blue/1.mp4", (0, 1)), VideoRecord("odd/1.mp4", ())]
+    assert class_folders(records) == {}
+    (tmp_path / "classes.json").write_text('["blue", "red"]')
+    assert find_class_names(tmp_path, records, 2) == ["blue", "red"]
+    assert infer_class_names(records, 2) is None
 
 
 class TestFind:

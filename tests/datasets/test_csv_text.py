@@ -60,9 +60,14 @@ def test_the_first_line():
         (" my clip.mp4\t run \r", ["my clip.mp4", "run"]),
         ('"my clip.mp4" "riding a bike"', ["my clip.mp4", "riding a bike"]),
         ('my clip.mp4 "x', ["my clip.mp4", '"x']),
+        ("my clip.MP4  riding a bike ", ["my clip.MP4", "riding a bike"]),
+        ("old.mp4 files/my clip.mp4 run", ["old.mp4 files/my clip.mp4", "run"]),
+        ("old.mp4 files/my clip run", ["old.mp4 files/my clip", "run"]),
+        ("a.b c run", ["a.b c", "run"]),
+        ("a.mp4 b.mp4", ["a.mp4", "b.mp4"]),
     ],
 )
-def test_the_last_blank_divides(line, cells):
+def test_the_blank_behind_a_video_divides_or_the_last_one(line, cells):
     assert split_blank("f", 3, line) == (3, cells)
 
 

@@ -247,8 +247,8 @@ def test_a_folder_that_is_none(folder):
     for path in (folder / "nowhere", folder / "a.mp4"):
         assert error_of(path) == (
             f"DATA.PATH_TO_DATA_DIR {str(path)!r} is no folder; set it to the folder that holds train.csv, val.csv and "
-            "test.csv, such as tools/prepare_dataset.py makes of your videos (`make demo` shows the toolkit on generated "
-            "ones)"
+            "test.csv, such as tools/prepare_dataset.py makes of your videos (`make demo` shows the toolkit on "
+            "generated ones)"
         )
 
 

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from uniformer_video.datasets.placing import Listed, place
+from uniformer_video.datasets import placing
+from uniformer_video.datasets.placing import Listed, Listing, place
 from uniformer_video.datasets.records import Annotation, VideoRecord
 from uniformer_video.runtime.errors import DataError
 
@@ -63,3 +64,19 @@ def test_an_empty_list():
     with pytest.raises(DataError) as error:
         run("abc", listed=[])
     assert str(error.value) == "list.csv: lists no video"
+
+
+def test_a_listing_asks_for_each_folder_once(tmp_path, monkeypatch):
+    (tmp_path / "sub" / "frames").mkdir(parents=True)
+    for name in ("1.webm", "1.mp4", "2.txt"):
+        (tmp_path / "sub" / name).touch()
+    asked = []
+    names_in = placing.names_in
+    monkeypatch.setattr(placing, "names_in", lambda folder: asked.append(folder) or names_in(folder))
+    there = Listing(str(tmp_path))
+    names = ("1", "1.webm", "2", "frames", "frames/", "3")
+    assert [there.find(f"sub/{name}") for name in names] == [
+        f"{tmp_path}/sub/{name}" if name else None for name in ("1.mp4", "1.webm", "", "frames", "frames/", "")
+    ]
+    assert there.find("http://host/3") == "http://host/3"
+    assert asked == [f"{tmp_path}/sub"]

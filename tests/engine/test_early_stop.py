@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uniformer_video.engine.early_stop import stops_early, validations_since_best
+from uniformer_video.engine.early_stop import is_better, stops_early, validations_since_best
 
 NAN = math.nan
 
@@ -36,6 +36,38 @@ def history(*values):
 )
 def test_validations_since_the_best(values, since):
     assert validations_since_best(history(*values), "val_top1") == since
+
+
+@pytest.mark.parametrize(
+    ("entry", "other", "better"),
+    [
+        ((60.0, 1.0), (50.0, 0.5), True),  # the figure comes first
+        ((50.0, 0.5), (60.0, 1.0), False),
+        ((60.0, 0.9), (60.0, 1.0), True),  # of equal figures the lower loss
+        ((60.0, 1.0), (60.0, 1.0), False),
+        ((60.0, 1.1), (60.0, 1.0), False),
+        ((60.0, 1.0), (60.0, NAN), True),
+        ((60.0, NAN), (60.0, 1.0), False),
+        ((NAN, 0.1), (50.0, 1.0), False),
+        ((0.0, 2.0), (NAN, NAN), True),
+        ((NAN, NAN), (NAN, NAN), False),
+        ((NAN, 0.1), (NAN, NAN), False),
+    ],
+)
+def test_the_better_of_two(entry, other, better):
+    one, two = ({"val_top1": top1, "val_loss": loss} for top1, loss in (entry, other))
+    assert is_better(one, two, "val_top1") is better
+
+
+def test_better_than_nothing():
+    assert is_better({"val_top1": 0.0}, None, "val_top1")
+    assert is_better({"val_top1": 0.0}, {"val_map": 90.0}, "val_top1")
+    assert not is_better({"val_top1": NAN}, None, "val_top1")
+
+
+def test_a_falling_loss_is_an_improvement_where_the_figure_stays():
+    entries = [{"val_top1": 100.0, "val_loss": loss} for loss in (0.9, 0.7, 0.8, 0.6, 0.6, NAN)]
+    assert [validations_since_best(entries[:n], "val_top1") for n in range(1, 7)] == [0, 0, 1, 0, 1, 2]
 
 
 def test_the_key_chooses_the_value():

@@ -88,16 +88,18 @@ def test_lists_of_paths(files, name):
 
 def test_lists_with_labels(files):
     (files / "test.csv").write_text("b.mp4 2\na.MKV 0\n")
-    assert find_inputs(["test.csv"]) == [Input("b.mp4", "2"), Input("a.MKV", "0")]
+    assert find_inputs(["test.csv"]) == [Input("b.mp4", ("2",)), Input("a.MKV", ("0",))]
     (files / "named.csv").write_text("path,label\nb.mp4,arm wrestling\nsub/c.webm,yoga\n")
-    assert find_inputs(["named.csv"]) == [Input("b.mp4", "arm wrestling"), Input("sub/c.webm", "yoga")]
+    assert find_inputs(["named.csv"]) == [Input("b.mp4", ("arm wrestling",)), Input("sub/c.webm", ("yoga",))]
+    (files / "many.csv").write_text("b.mp4 2,0\na.MKV 1\n")
+    assert find_inputs(["many.csv"]) == [Input("b.mp4", ("2", "0")), Input("a.MKV", ("1",))]
     (files / "all.jsonl").write_text('{"path": "b.mp4", "label": "yoga"}\n')
-    assert find_inputs(["all.jsonl"]) == [Input("b.mp4", "yoga")]
+    assert find_inputs(["all.jsonl"]) == [Input("b.mp4", ("yoga",))]
 
 
 def test_a_label_stays_where_a_video_is_named_twice(files):
     (files / "test.csv").write_text("b.mp4 2\na.MKV 0\n")
-    assert find_inputs(["b.mp4", "test.csv"]) == [Input("b.mp4", "2"), Input("a.MKV", "0")]
+    assert find_inputs(["b.mp4", "test.csv"]) == [Input("b.mp4", ("2",)), Input("a.MKV", ("0",))]
 
 
 def test_names_on_standard_input(files):
@@ -119,6 +121,8 @@ def test_names_on_standard_input(files):
         ("@nolist", "there is no list 'nolist'"),
         ("sub/readme.txt", "sub/readme.txt: the list is empty"),
         ("a\0b", "holds a NUL character"),
+        ("", "an empty name is no video; give a video, a folder with videos"),
+        (" ", "an empty name is no video"),
     ],
 )
 def test_what_names_nothing(files, word, message):

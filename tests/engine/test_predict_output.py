@@ -24,18 +24,32 @@ BROKEN = DecodeError("v/c.mp4", "cut off")
 
 
 @pytest.mark.parametrize(
-    ("label", "name"), [("2", "blue"), ("0, 2", "red, blue"), ("red", "red"), ("7", "7"), ("", ""), ("0, x", "0, x")]
+    ("labels", "names"),
+    [
+        (("2",), "blue"),
+        (("0", "2"), "red, blue"),
+        (("red",), "red"),
+        (("7",), "7"),
+        ((), ""),
+        (("0", "x"), "0, x"),
+        (("run, fast",), "run, fast"),
+    ],
 )
-def test_the_class_that_a_label_means(label, name):
-    assert output.true_name(label, NAMES) == name
+def test_the_classes_that_labels_mean(labels, names):
+    assert output.true_names(labels, NAMES) == names
+    assert output.true_names(labels, None) == ", ".join(labels)
 
 
 def test_right_and_wrong():
-    assert output.is_right(FOUND, "1")
-    assert output.is_right(FOUND, "Green")
-    assert not output.is_right(FOUND, "2")
-    assert not output.is_right(FOUND, "something else")
-    assert output.is_right(Prediction("a", torch.tensor([0.1, 0.9])), "1")
+    assert output.is_right(FOUND, ["1"])
+    assert output.is_right(FOUND, ["Green"])
+    assert output.is_right(FOUND, ["red", "green"])
+    assert output.is_right(FOUND, ["0", "1"])
+    assert not output.is_right(FOUND, ["2"])
+    assert not output.is_right(FOUND, ["2", "0"])
+    assert not output.is_right(FOUND, ["something else"])
+    assert not output.is_right(FOUND, ["green, red"])
+    assert output.is_right(Prediction("a", torch.tensor([0.1, 0.9])), ["1"])
 
 
 def test_table():
@@ -45,15 +59,15 @@ def test_table():
         "  green  ████████████████████▎        75.0 %",
         "  red    ███▍                         12.5 %",
     ]
-    assert output.table(Input("v/a.mp4", "2"), FOUND, 1, 44, unicode=True)[0] == "v/a.mp4  (wrong: blue)"
-    assert output.table(Input("v/a.mp4", "1"), FOUND, 1, 44, unicode=True)[0] == "v/a.mp4  (right: green)"
+    assert output.table(Input("v/a.mp4", ("2",)), FOUND, 1, 44, unicode=True)[0] == "v/a.mp4  (wrong: blue)"
+    assert output.table(Input("v/a.mp4", ("1",)), FOUND, 1, 44, unicode=True)[0] == "v/a.mp4  (right: green)"
     long = output.table(Input("folder/" * 20 + "a.mp4"), FOUND, 1, 44, unicode=True)[0]
     assert len(long) == 44
     assert long.startswith("folder/") and long.endswith("a.mp4")
 
 
 def test_table_of_several_labels_marks_those_that_are_there():
-    lines = output.table(Input("v/b.mp4", "0, 1"), SEVERAL, 5, 50, unicode=False)
+    lines = output.table(Input("v/b.mp4", ("0", "1")), SEVERAL, 5, 50, unicode=False)
     assert lines[0] == "v/b.mp4  (true: red, green)"
     assert [line[:9] for line in lines[1:]] == ["  * blue ", "  * red  ", "    green"]
     assert all(line.isascii() for line in lines)
@@ -72,7 +86,7 @@ def test_table_of_a_timeline():
 
 
 def test_json_entries():
-    assert output.json_entry(Input("v/a.mp4", "2"), FOUND, 1) == {
+    assert output.json_entry(Input("v/a.mp4", ("2",)), FOUND, 1) == {
         "path": "v/a.mp4",
         "label": "2",
         "top": [{"class": 1, "name": "green", "score": 0.75}],
@@ -80,6 +94,7 @@ def test_json_entries():
     }
     assert output.json_entry(Input("v/c.mp4"), BROKEN, 1) == {"path": "v/c.mp4", "top": [], "error": "cut off"}
     assert output.json_entry(Input("v/b.mp4"), SEVERAL, 1)["labels"] == ["blue", "red"]
+    assert output.json_entry(Input("v/b.mp4", ("0", "2")), SEVERAL, 1)["label"] == "0|2"
     text = output.json_text({"name": "schön", "nan": float("nan")})
     assert "schön" in text
     assert simplejson.loads(text) == {"name": "schön", "nan": None}
@@ -103,9 +118,11 @@ def test_csv():
     }
     assert found[1]["error"] == "cut off"
     assert {value for key, value in found[1].items() if key.startswith("top")} == {""}
-    labelled = rows([(Input("v/a.mp4", "2"), FOUND), (Input("v/b.mp4"), SEVERAL)])
+    labelled = rows([(Input("v/a.mp4", ("2",)), FOUND), (Input("v/b.mp4"), SEVERAL)])
     assert [row["label"] for row in labelled] == ["2", ""]
     assert [row["labels"] for row in labelled] == ["green", "blue|red"]
+    # As the test's predictions.csv has them.
+    assert rows([(Input("v/b.mp4", ("0", "2")), SEVERAL)])[0]["label"] == "0|2"
     bare = rows([(Input("a"), Prediction("a", torch.tensor([0.25, 0.75])))])
     assert list(bare[0]) == ["path", "top1_class", "top1_score", "top2_class", "top2_score", "error"]
     assert rows([(Input("c"), BROKEN)], 1) == [{"path": "c", "top1_class": "", "top1_score": "", "error": "cut off"}]

@@ -211,6 +211,12 @@ def test_half_precision_on_a_cpu_is_computed_in_float32(toy_set, tmp_path, log, 
     assert torch.equal(found.predict(path).scores, predictor.predict(path).scores)
 
 
+@pytest.mark.parametrize("threshold", [-0.1, 3, float("nan")])
+def test_a_threshold_that_is_no_score(network, threshold):
+    with pytest.raises(UserError, match="it is a score from 0 to 1"):
+        Predictor.from_checkpoint(network, device="cpu", threshold=threshold)
+
+
 def test_devices(monkeypatch):
     assert choose_device("cpu") == torch.device("cpu")
     for name in ("gpu", "cuda:x", ""):

@@ -432,6 +432,13 @@ def test_the_best_is_kept(train, monkeypatch):
     assert same_bits(best.model_state, read_checkpoint(checkpoint_path(made.output, 2)).model_state)
 
 
+def test_of_equal_validations_the_one_with_the_lower_loss_is_kept(train, monkeypatch):
+    losses = iter([0.9, 0.7, 0.8])
+    monkeypatch.setattr(trainer, "validate", lambda *_: Validation(100.0, 100.0, next(losses), 6))
+    made = train("SOLVER.MAX_EPOCH", 3)
+    assert read_checkpoint(best_path(made.output)).epoch == made.best["epoch"] == 2
+
+
 @pytest.mark.parametrize(
     ("evaluate", "save", "epochs", "evaluated", "saved"),
     [(2, 3, 4, [2, 4], [2, 3, 4]), (9, 9, 3, [3], [3]), (1, 1, 2, [1, 2], [1, 2])],

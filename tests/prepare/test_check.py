@@ -110,6 +110,13 @@ class TestByHand:
         (by_hand / "train.csv").write_text("b/0.mp4 1\n")
         assert faults(by_hand) == ["train.csv: class 0 has no video in it"]
 
+    def test_a_class_is_not_missing_where_lines_cannot_be_read(self, by_hand):
+        (by_hand / "train.csv").write_text("a/0.mp4 0\nb/0.mp4,1\n")
+        (fault,) = faults(by_hand)
+        assert fault.startswith(
+            "train.csv:2: no label after a ' ' in 'b/0.mp4,1'; if ',' separates them, say --delimiter"
+        )
+
     @pytest.mark.parametrize(
         ("text", "fault"),
         [
@@ -126,7 +133,10 @@ class TestByHand:
     def test_lists_that_are_missing_empty_or_no_text(self, by_hand):
         (by_hand / "test.csv").unlink()
         (by_hand / "val.csv").write_text("\n")
-        assert faults(by_hand) == ["val.csv:1: an empty list", "test.csv: no such list"]
+        assert faults(by_hand) == [
+            "val.csv:1: an empty list",
+            "test.csv: no such list; without a test, set TEST.ENABLE False",
+        ]
         (by_hand / "val.csv").write_bytes(b"\xff\xfe 0\n")
         assert faults(by_hand)[0].startswith("val.csv:1: cannot be read as UTF-8 text")
 

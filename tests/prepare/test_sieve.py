@@ -111,3 +111,10 @@ class TestProbes:
         groups = {e.name: e.group for e in good}
         assert groups["a"] == groups["b"] == groups["c"] == groups["d"] != ""
         assert groups["e"] == ""
+
+    def test_kept_duplicates_do_not_cross_the_splits_of_the_source(self):
+        entries = [entry("a", split="train"), entry("b", split="test"), entry("c", split="test"), entry("d")]
+        good, bad = sift(entries, [probe(name, "same") for name in "abcd"], keep_duplicates=True)
+        assert [(e.name, e.split) for e in good] == [("b", "test"), ("c", "test"), ("d", "")]
+        assert len({e.group for e in good}) == 1
+        assert bad == [Bad("/v/a", "duplicate in another split", "the same bytes as b, which is in test")]

@@ -36,6 +36,17 @@ def test_paths_begin_in_the_folder_of_videos(tmp_path):
     ]
 
 
+def test_ids_without_an_ending_find_their_videos(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "frames7").mkdir()
+    for name in ("run/1.webm", "run/1.txt", "run/2.x.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "set.csv").write_text("id,label\nrun/1,a\nrun/2.x,a\nframes7,b\nrun/3,b\n")
+    assert [(entry.path, entry.name) for entry in read_source(tmp_path / "set.csv").entries] == [
+        (f"{tmp_path}/{name}", name) for name in ("run/1.webm", "run/2.x.mp4", "frames7", "run/3")
+    ]
+
+
 def test_a_list_for_each_split(tmp_path):
     (tmp_path / "train.csv").write_text("1.mp4 0\n2.mp4 1\n")
     (tmp_path / "validation.csv").write_text("3.mp4 1\n")
@@ -90,6 +101,7 @@ def test_names_beside_words_are_of_no_use(tmp_path):
     ("files", "source", "videos", "message"),
     [
         ({}, "no.csv", "", "no.csv: no such file or folder; give a folder of class folders or a list"),
+        ({"a.MP4": "\0"}, "a.MP4", "", "a.MP4 is a video; give a folder of class folders or a list"),
         ({"a.csv": "path,label\n"}, "a.csv", "", "a.csv:?.* an empty list|a.csv"),
         ({"a.csv": "1.mp4 0\n"}, "a.csv", "nowhere", "--videos nowhere: no such folder; give the one"),
         ({"train.csv": "1.mp4 0\n", "train.json": "[]"}, ".", "", "train.csv and .*train.json are both lists of train"),

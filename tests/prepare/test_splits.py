@@ -222,6 +222,35 @@ class TestGivenSplits:
         assert splits == {"a/0": "val", "a/1": "test", "a/2": "train", "a/3": "train"}
         assert notes == ["2 videos without a split in the source: taken for train"]
 
+    def test_videos_without_a_split_follow_their_group(self):
+        names = {"1": "A", "2": "B", "3": "A", "4": "B", "5": "C", "6": ""}
+        items = [Item(name, ("a",), group) for name, group in names.items()]
+        splits, (note,) = complete_splits(items, {"1": "test", "2": "train"}, USUAL | {"val": 0.0})
+        assert splits == {"1": "test", "2": "train", "3": "test", "4": "train", "5": "train", "6": "train"}
+        assert note == (
+            "4 videos without a split in the source: taken for train, but for 1 in the split of their group"
+        )
+
+    def test_of_a_torn_group_the_first_split_takes_what_has_none(self):
+        items = [Item(str(n), ("a",), "g") for n in range(4)]
+        splits, notes = complete_splits(items, {"0": "test", "1": "train", "2": "val"}, USUAL)
+        assert splits["3"] == "train"
+        assert len(notes) == 2
+
+    @given(
+        st.lists(st.tuples(st.sampled_from(["", *NAMES]), st.sampled_from(["", "g", "h", "i"])), min_size=1),
+        st.integers(0, 9),
+    )
+    def test_what_is_completed_tears_no_group_that_the_source_keeps_whole(self, rows, seed):
+        items = [Item(str(n), ("a",), group) for n, (_, group) in enumerate(rows)]
+        given_ = {str(n): split for n, (split, _) in enumerate(rows) if split}
+        splits, _ = complete_splits(items, given_, USUAL, seed)
+        assert {name: splits[name] for name in given_ if given_[name] != "train"} == {
+            name: split for name, split in given_.items() if split != "train"
+        }
+        torn = set(groups_in_several_splits([item for item in items if item.name in given_], given_))
+        assert set(groups_in_several_splits(items, splits)) == torn
+
     def test_groups_that_the_source_tears_are_told_and_left(self):
         items = [Item("1", ("a",), "g"), Item("2", ("a",), "g"), Item("3", ("a",), "h")]
         given_ = {"1": "train", "2": "val", "3": "test"}

@@ -222,11 +222,28 @@ class TestMistakes:
             assert (code, out, err.count("\n")) == (2, "", 1)
             assert err.startswith("error: ")
 
-    def test_a_folder_for_results_that_is_none(self, command, toy_set, tmp_path):
-        for option in ("--json", "--csv", "--features"):
-            code, _, err = command(test_videos(toy_set)[0], option, tmp_path / "no" / "a.json")
-            assert (code, err.count("\n")) == (2, 1)
-            assert f"{option} " in err and "is no folder; make it first" in err
+    def test_places_are_refused_before_any_video_is_read(self, command, toy_set, tmp_path):
+        code, out, err = command(test_videos(toy_set)[0], "--json", tmp_path / "no" / "a.json")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "--json " in err and "is no folder; make it first" in err
+
+    def test_a_list_is_never_written_over(self, command, toy_set, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        Path("mine.txt").write_text(test_videos(toy_set)[0])
+        for word, option, target in (
+            *(("mine.txt", "--csv", "mine.txt"), ("@mine.txt", "--json", "./mine.txt")),
+            ("mine.txt", "--features", "mine.npy"),  # its paths would go into mine.txt
+        ):
+            code, out, err = command(word, option, target)
+            assert (code, out, err.count("\n")) == (2, "", 1)
+            assert f"{option} would write over" in err
+        assert Path("mine.txt").read_text() == test_videos(toy_set)[0]
+
+    def test_a_network_that_does_not_tell_features(self, command, toy_set, tmp_path, monkeypatch):
+        monkeypatch.setattr(Predictor, "tells_features", False)
+        code, out, err = command(test_videos(toy_set)[0], "--features", tmp_path / "f.npz")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "--features: Uniformer has no forward_pooled" in err
 
     @pytest.mark.parametrize(
         ("words", "message"),

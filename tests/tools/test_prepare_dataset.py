@@ -126,6 +126,8 @@ def test_defaults(tool, monkeypatch):
         ("", "give a SOURCE and --out DIR, or --check DIR"),
         ("in --out o --check x", "give a SOURCE and --out DIR, or --check DIR"),
         ("in", "--out DIR is missing"),
+        ("--check x --min-frames 8", "--min-frames belongs to a SOURCE, not to --check: leave it away"),
+        ("--check x --out o", "--out belongs to a SOURCE, not to --check"),
         ("in --out o --split 0.5 0.2 0.2", "--split 0.5 0.2 0.2: three shares with sum 1, the first two above 0"),
         ("in --out o --split 1 0 0", "three shares with sum 1, the first two above 0"),
         ("in --out o --split 0.6 nan 0.4", "three shares with sum 1"),

@@ -19,7 +19,14 @@ from tests.helpers import (
     write_truncated,
     write_video,
 )
-from tests.video.forge import hide_vp8_frames, shift_edit_list, write_audio_with_cover, write_two_videos
+from tests.video.forge import (
+    hide_vp8_frames,
+    leave_out_packets,
+    repeat_stamps,
+    shift_edit_list,
+    write_audio_with_cover,
+    write_two_videos,
+)
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.video.torchcodec import import_torchcodec
 
@@ -68,6 +75,9 @@ _MAKERS: dict[str, Callable[[Path, np.ndarray], Path]] = {
     "edited.mp4": lambda p, f: shift_edit_list(p, write_video(p, f, gop=10, b_frames=2), frames=5),
     "hidden.webm": lambda p, f: hide_vp8_frames(p, write_video(p, f, codec="libvpx", gop=10), hidden={3, 17}),
     "two.mp4": lambda p, f: write_two_videos(p, f[:12, ::2, ::2], f[:20]),
+    "midst.mkv": lambda p, f: leave_out_packets(p, write_video(p.with_name("m1.mkv"), f, gop=10), 7),
+    "midst.mp4": lambda p, f: leave_out_packets(p, write_video(p.with_name("m2.mp4"), f, gop=10), 7),
+    "midst.ts": lambda p, f: leave_out_packets(p, write_video(p.with_name("m3.ts"), f, gop=10), 7),
     "av1.mkv": lambda p, f: write_video(p, f[:5], codec="libsvtav1"),
     # Good files that decord 0.6 cannot read, or not to the same bits.
     "live.webm": lambda p, f: write_video(p, f, codec="libvpx-vp9", gop=10, container_options={"live": "1"}),
@@ -75,6 +85,9 @@ _MAKERS: dict[str, Callable[[Path, np.ndarray], Path]] = {
     "halfchroma.mp4": lambda p, f: write_video(p, f, pix_fmt="yuv422p", gop=10),
     "odd.webm": lambda p, f: write_video(p, f[:, :47], codec="libvpx-vp9", gop=10),
     "bframes.ts": lambda p, f: write_video(p, f, gop=10, b_frames=3),
+    "interlaced.mp4": lambda p, f: write_video(p, f, gop=10, codec_options={"x264-params": "tff=1:interlaced=1"}),
+    "turned.mkv": lambda p, f: write_video(p, f, gop=10, rotation=180),
+    "unstamped.mkv": lambda p, f: repeat_stamps(p, write_video(p.with_name("u.mkv"), f, gop=10), {20, 21}),
     # Broken files.
     "empty.mp4": lambda p, f: write_empty(p),
     "text.mp4": lambda p, f: write_text(p),

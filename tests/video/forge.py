@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.bitstream import BitStreamFilterContext
 
 from tests.helpers import _mux_silence
 
@@ -46,6 +47,45 @@ def hide_vp8_frames(path: Path, source: Path, hidden: set[int]) -> Path:
                 copy.stream, copy.is_keyframe = target, packet.is_keyframe
                 new.mux(copy)
     return beside.replace(path)
+
+
+def split_superframes(path: Path, source: Path) -> Path:
+    """Write the VP9 file ``source`` with every frame in a packet of its own, also those that are not shown."""
+    with av.open(str(source)) as old, av.open(str(path), "w", options={"fflags": "-autobsf"}) as new:
+        stream = old.streams.video[0]
+        target = new.add_stream_from_template(stream)
+        split = BitStreamFilterContext("vp9_superframe_split", stream)
+        for packet in old.demux(stream):
+            if packet.size:
+                for part in split.filter(packet):
+                    part.stream = target
+                    new.mux(part)
+    return path
+
+
+def leave_out_packets(path: Path, source: Path, first: int) -> Path:
+    """Write ``source`` without its first packets, as a recording that begins between two key frames."""
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        stream = old.streams.video[0]
+        target = new.add_stream_from_template(stream)
+        for number, packet in enumerate(packet for packet in old.demux(stream) if packet.size):
+            if number >= first:
+                packet.stream = target
+                new.mux(packet)
+    return path
+
+
+def repeat_stamps(path: Path, source: Path, packets: set[int]) -> Path:
+    """Write ``source``, which has no B-frames, with some packets' time stamps the same as the packet's before."""
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        stream = old.streams.video[0]
+        target = new.add_stream_from_template(stream)
+        before = 0
+        for number, packet in enumerate(packet for packet in old.demux(stream) if packet.size):
+            packet.pts = packet.dts = before = before if number in packets else packet.pts
+            packet.stream = target
+            new.mux(packet)
+    return path
 
 
 def write_two_videos(path: Path, first: np.ndarray, second: np.ndarray) -> Path:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import uniformer_video.video.container as module
+import uniformer_video.video.index as index_module
+import uniformer_video.video.pyav as pyav_module
 from tests.helpers import barcode_frames, read_barcodes, write_video
 from tests.video.conftest import backends
 from tests.video.forge import write_covered_video
@@ -26,6 +28,7 @@ from uniformer_video.video.container import (
     video_stream,
 )
 from uniformer_video.video.open import open_video
+from uniformer_video.video.pyav import PyAVReader
 from uniformer_video.video.reader import DecodeError
 
 
@@ -253,3 +256,39 @@ def test_server_that_falls_silent_after_opening(server, monkeypatch, mute):
         with pytest.raises(DecodeError, match=r"large.mkv: cannot be opened: no answer within 0.3 seconds$"):
             reader.frames_at([39])
         assert 0.2 < time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (IndexError("list index out of range"), "a stream of which its beginning says nothing comes up in its middle"),
+        (ValueError("negative size"), "negative size"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_what_pyav_itself_raises_about_a_file(video, monkeypatch, error, cause):
+    """It looks up the stream of every packet among those it knew at the beginning."""
+
+    class Failing:
+        def __init__(self, container, good):
+            self.container, self.good = container, good
+
+        def __getattr__(self, name):
+            return getattr(self.container, name)
+
+        def demux(self, stream):
+            for number, packet in enumerate(self.container.demux(stream)):
+                if number == self.good:
+                    raise error
+                yield packet
+
+    path = video("plain.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr(index_module, "open_container", lambda path: Failing(open_container(path), 3))
+        with pytest.raises(DecodeError, match=f"plain.mp4: the file cannot be read after packet 3: {cause}$"):
+            PyAVReader(path)
+    with PyAVReader(path) as reader:
+        reader._release()
+        monkeypatch.setattr(pyav_module, "open_container", lambda path: Failing(open_container(path), 9))
+        with pytest.raises(DecodeError, match=f"plain.mp4: reading failed: {cause}$"):
+            reader.frames_at([9])

@@ -70,6 +70,9 @@ UNSUPPORTED = {
     "odd.webm": "decord is not exact at an odd height, 47",
     "stream.ts": "decord is not exact in the container mpegts",
     "bframes.ts": "decord is not exact in the container mpegts",
+    "interlaced.mp4": "decord is not exact in interlaced video",
+    "turned.mkv": "decord does not see the rotation in the container matroska,webm",
+    "unstamped.mkv": "decord needs frames with time stamps of their own",
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.helpers import barcode_frames, moving_square, read_barcodes, write_damaged, write_video
-from tests.video.conftest import COUNT, PTS, backends
+from tests.video.conftest import BACKENDS, COUNT, PTS, backends
 from tests.video.forge import write_covered_video
 from uniformer_video.video.index import index_video
 from uniformer_video.video.open import VideoOpener, open_video
@@ -187,6 +187,26 @@ def test_interlaced_frames_are_given_as_stored(tmp_path, backend, name, options)
         got = reader.frames_at(range(12)).numpy().astype(int)
     assert np.abs(got[:, 0::2] - 60).max() <= 3
     assert np.abs(got[:, 1::2] - 190).max() <= 3
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "pyav"])
+def test_interlaced_colours_do_not_depend_on_the_backend(tmp_path, backend):
+    """In 4:2:0 each field has chroma rows of its own, which not all FFmpegs know."""
+    y, x = np.mgrid[0:48, 0:64]
+    frames = [np.stack([x * 3 + t * 5, y * 5 + t * 3, (x + y) * 2], -1).astype(np.uint8) for t in range(8)]
+    path = str(write_video(tmp_path / "x.mp4", frames, codec_options={"x264-params": "tff=1:interlaced=1"}))
+    with open_video(path, "pyav") as one, open_video(path, backend) as other:
+        assert torch.equal(one.frames_at(range(8)), other.frames_at(range(8)))
+
+
+@backends
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_rotation_in_matroska(tmp_path, backend, rotation):
+    upright = barcode_frames(9) if rotation == 180 else barcode_frames(9, 64, 48)
+    path = write_video(tmp_path / "x.mkv", np.rot90(upright, -rotation // 90, axes=(1, 2)), rotation=rotation)
+    with open_video(str(path), backend) as reader:
+        assert reader.size == upright.shape[1:3]
+        assert read_barcodes(reader.frames_at([8, 0, 3])) == [8, 0, 3]
 
 
 @pytest.mark.parametrize("name", ["alpha.mkv", "alpha.mov"])

@@ -253,6 +253,13 @@ def test_a_picture_that_is_gone_or_a_folder(folder):
         reader.frames_at([1])
 
 
+def test_more_pictures_at_once_than_are_read(folder):
+    with FrameFolderReader(folder) as reader:
+        reader.size = (10000, 10000)
+        with pytest.raises(DecodeError, match="40 frames of 10000x10000 at once take 11.2 GiB; at most 8 GiB "):
+            reader.frames_at([0] * 40)
+
+
 def test_a_picture_that_would_fill_the_memory(folder, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(DecodeError, match="img_00001.jpg cannot be read: Image size"):

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import av
 import pytest
 
+from tests.helpers import barcode_frames, write_video
 from tests.video.conftest import COUNT, PTS
-from uniformer_video.video.index import _frame_rate, index_video, open_indexed, packet_mark
+from uniformer_video.video.index import _frame_rate, _is_hidden, index_video, open_indexed, packet_mark
 from uniformer_video.video.reader import DecodeError
 
 
@@ -93,6 +94,28 @@ def test_hidden_vp8_frames_are_not_counted(video):
     assert (index.packets, index.num_frames) == (COUNT, COUNT - 2)
 
 
+@pytest.mark.parametrize(
+    ("codec", "data", "hidden"),
+    [
+        ("vp8", [0b0001_0000], False),
+        ("vp8", [0b1110_1111, 0x10], True),
+        ("vp9", [0b1000_0010, 0], False),  # a key frame
+        ("vp9", [0b1000_0110, 0], False),
+        ("vp9", [0b1000_0100, 0], True),
+        ("vp9", [0b1000_1000], False),  # shows a frame that was decoded before
+        ("vp9", [0b1001_0100, 0], True),  # profile 2
+        ("vp9", [0b1011_0010, 0], True),  # profile 3, whose header is one bit longer
+        ("vp9", [0b1011_0001, 0], False),
+        ("vp9", [0b1011_0100, 0], False),
+        ("vp9", [0b1000_0100, 9, 9, 0xC1, 2, 1, 0xC1], False),  # a superframe of two frames
+        ("vp9", [0b1000_0100, 9, 9, 0xC0, 2, 1, 0xC1], True),  # looks like one
+        ("vp9", [0b1000_0100, 0xC1], True),
+    ],
+)
+def test_packets_that_show_no_frame(codec, data, hidden):
+    assert _is_hidden(bytes(data), codec) is hidden
+
+
 def test_matroska_has_no_count_in_its_header(video):
     with av.open(video("nocount.mkv")) as container:
         assert container.streams.video[0].frames == 0
@@ -109,6 +132,23 @@ def test_variable_frame_rate(video):
 def test_time_stamps_of_some_containers_are_not_trusted(video, name):
     index = index_video(video(name))
     assert (index.times, index.keys, index.num_frames) == ([], [], COUNT)
+    # Those of MPEG streams tell frames apart all the same.
+    assert index.frame_stamps == (index.stamps if name == "stream.ts" else [])
+
+
+@pytest.mark.parametrize("name", ["midst.mkv", "midst.mp4", "midst.ts"])
+def test_frames_before_the_first_that_can_be_decoded_do_not_count(video, name):
+    index = index_video(video(name))
+    assert (index.packets, index.num_frames, index.fps) == (COUNT - 7, COUNT - 10, 25.0)
+    assert len(index.stamps) == COUNT - 10
+    assert index.seconds[[0, -1]] == pytest.approx([0, (COUNT - 11) / 25], abs=1e-3)
+    assert len(index.times) == (0 if name.endswith("ts") else COUNT - 10)
+    assert index.keys == index.times[::10]
+
+
+def test_interlaced(tmp_path, video):
+    path = write_video(tmp_path / "x.mp4", barcode_frames(3), codec_options={"x264-params": "tff=1:interlaced=1"})
+    assert (index_video(str(path)).interlaced, index_video(video("plain.mp4")).interlaced) == (True, False)
 
 
 def test_first_of_two_streams(video):
@@ -128,7 +168,8 @@ def test_frame_rate_from_what_the_file_says():
 
 def test_frame_rate_from_the_time_stamps():
     # five frames in 1000 milliseconds: four steps of a quarter second
-    assert _frame_rate(rates(), [0, 250, 1000, 500, 750, None]) == 4.0
+    assert _frame_rate(rates(), [0, 250, 1000, 500, 750]) == 4.0
+    assert _frame_rate(rates(), [0, None, 1000, 500, None]) == 4.0
 
 
 @pytest.mark.parametrize(
@@ -140,7 +181,8 @@ def test_frame_rate_from_the_time_stamps():
         (120, [0, 8], 120.0),  # the rounding of two frames is large beside them
         (Fraction(30000, 1001), [0, 33, 67, 100, 133], 30000 / 1001),
         (25, [0, 10, 25, 90, 130, 131, 200, 360, 390, 500, 510, 530], 11 / 0.53),  # a variable rate
-        (25, [0, 40, None, 120], 25.0 * 2 / 3),
+        (25, [0, None, None, None, None, 2000], 25.0),  # a few stamps, as in MPEG program streams
+        (25, [0, 40, 80, 120, 0, 40, 80, 120], 25.0),  # two files put together
         (25, [0, 0, 0], 25.0),
     ],
 )

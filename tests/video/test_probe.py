@@ -17,6 +17,7 @@ from tests.video.conftest import COUNT, GOOD, PTS
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.video.faults import KINDS
 from uniformer_video.video.probe import Probe, probe_video
+from uniformer_video.video.pyav import PyAVReader
 
 H264 = {"codec": "h264", "pixel_format": "yuv420p", "rotation": 0, "variable_rate": False, "height": 48, "width": 64}
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
@@ -158,10 +159,10 @@ def test_probes_go_through_a_pool(video):
 
 def test_frames_are_decoded_one_by_one(video, monkeypatch):
     counts = []
-    original = probe_module.decoded_frames
-    monkeypatch.setattr(probe_module, "decoded_frames", lambda reader: counts.append(1) or original(reader))
-    monkeypatch.setattr(probe_module.PyAVReader, "frames_at", None)
-    monkeypatch.setattr(probe_module.PyAVReader, "_upright_rgb", None)
+    original = PyAVReader.decoded_frames
+    monkeypatch.setattr(PyAVReader, "decoded_frames", lambda reader: counts.append(1) or original(reader))
+    monkeypatch.setattr(PyAVReader, "frames_at", None)
+    monkeypatch.setattr(PyAVReader, "upright_rgb", None)
     assert probe_video(video("plain.mp4")).ok
     assert probe_video(video("plain.mp4"), full=False).ok
     assert len(counts) == 1
@@ -182,14 +183,14 @@ def test_a_stuck_file_is_given_up(video, monkeypatch):
 
 def test_work_that_was_given_up_ends_at_the_next_frame(video, monkeypatch):
     steps = []
+    original = PyAVReader._number_of
 
-    def slow(reader):
-        for number in range(1000):
-            steps.append(number)
-            time.sleep(0.02)
-            yield number
+    def slow(reader, frame, expected):
+        steps.append(expected)
+        time.sleep(0.02)
+        return original(reader, frame, expected)
 
-    monkeypatch.setattr(probe_module, "decoded_frames", slow)
+    monkeypatch.setattr(PyAVReader, "_number_of", slow)
     assert probe_video(video("plain.mp4"), timeout_seconds=0.1).kind == "timeout"
     time.sleep(0.1)
     count = len(steps)

@@ -175,3 +175,48 @@ def test_threads_give_the_same_frames(video):
     with PyAVReader(video("bframes.mp4")) as one, PyAVReader(video("bframes.mp4"), threads=2) as two:
         assert one.frames_at(range(COUNT)).equal(two.frames_at(range(COUNT)))
         assert two.frames_at([33, 2]).equal(one.frames_at([33, 2]))
+
+
+def test_a_frame_lost_in_a_transport_stream_moves_no_other(tmp_path):
+    """Counted, the frames after it would each be taken for the one before."""
+    source = write_video(tmp_path / "x.ts", barcode_frames(COUNT, 96, 128), gop=12, codec="libx265", b_frames=2)
+    data, moved, refused = source.read_bytes(), 0, 0
+    for at in (50, 55, 60, 65):
+        damaged = bytearray(data)
+        damaged[at * 188 + 4 : at * 188 + 160] = b"\xff" * 156
+        source.write_bytes(damaged)
+        for is_timed in (True, False):
+            with Stamped(str(source)) as reader:
+                assert reader._timed
+                reader._timed = is_timed
+                try:
+                    reader.frames_at(range(reader.num_frames))
+                except DecodeError as error:
+                    refused += is_timed and "is missing" in str(error)
+                is_moved = reader.given != reader._index.stamps[: len(reader.given)]
+                assert not (is_timed and is_moved)
+                moved += is_moved
+    assert moved and refused
+
+
+class Stamped(PyAVReader):
+    """A reader that notes the time stamps of the frames it gives out."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.given = []
+
+    def upright_rgb(self, frame):
+        self.given.append(frame.pts)
+        return super().upright_rgb(frame)
+
+
+@pytest.mark.parametrize("name", ["stream.ts", "bframes.ts", "midst.ts"])
+def test_stamps_of_a_transport_stream_out_of_order_are_given_up(video, name):
+    with Watched(video(name)) as reader:
+        numbers = iter([0, 1, 1])
+        reader._number = {stamp: next(numbers, n) for n, stamp in enumerate(reader._index.stamps)}
+        first = COUNT - reader.num_frames
+        assert read_barcodes(reader.frames_at([20, 3])) == [first + 20, first + 3]
+        assert [key for key, _ in reader.passes] == [-1, -1]
+        assert not reader._timed

@@ -13,7 +13,7 @@ from tests.video.conftest import PTS
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.video.array import ArrayReader
 from uniformer_video.video.pyav import PyAVReader
-from uniformer_video.video.reader import ReaderBase
+from uniformer_video.video.reader import DecodeError, ReaderBase
 from uniformer_video.video.resample import ResampledReader, frame_step
 
 
@@ -185,3 +185,12 @@ def test_a_variable_rate_is_evened_out(video):
 def test_arrays_too():
     reader = ResampledReader(ArrayReader(barcode_frames(20), fps=20.0), 5)
     assert read_barcodes(reader.frames_at([4, 1, 1])) == [16, 4, 4]
+
+
+def test_time_stamps_of_millions_of_years():
+    damaged = Stamped([0, 1, 1.5e17])
+    with pytest.raises(DecodeError, match="^stamped.mkv: 2.25e.17 seconds at 10 frames a second .* are damaged, or "):
+        ResampledReader(damaged, 10)
+    assert damaged.closed
+    day = constant(10, 10 / 86400)
+    assert ResampledReader(day, 60).num_frames == 86400 * 60

@@ -12,7 +12,7 @@ from tests.helpers import barcode_frames, read_barcodes, write_damaged, write_vi
 from tests.video.conftest import BROKEN, COUNT, GOOD
 from uniformer_video.video.pyav import PyAVReader
 from uniformer_video.video.reader import DecodeError
-from uniformer_video.video.walk import decoded_frames, iterate_frames
+from uniformer_video.video.walk import iterate_frames
 
 SPECIAL = ["variable.mkv", "one.mp4", "edited.mp4", "hidden.webm", "two.mp4", "av1.mkv", "tenbit.mp4", "odd.webm"]
 
@@ -94,7 +94,7 @@ def test_frames_that_do_not_come(video, keep, cause):
         original = PyAVReader._decoded
         reader._decoded = lambda key: (frame for frame in original(reader, key) if keep(frame.pts))
         with pytest.raises(DecodeError) as caught:
-            list(decoded_frames(reader))
+            list(reader.decoded_frames())
     assert caught.value.cause == cause
 
 
@@ -110,7 +110,7 @@ def test_stamps_that_no_packet_announced_are_counted_from_there(video):
                 yield frame
 
         reader._decoded = renamed
-        frames = [frame.to_ndarray(format="rgb24") for frame in decoded_frames(reader)]
+        frames = [frame.to_ndarray(format="rgb24") for frame in reader.decoded_frames()]
     assert read_barcodes(np.stack(frames)) == list(range(COUNT))
 
 
@@ -139,5 +139,5 @@ def test_memory_stays_flat(tmp_path):
 
 def test_frames_come_as_decoded(video):
     with PyAVReader(video("bframes.mp4")) as reader:
-        kinds = {type(frame) for frame in decoded_frames(reader)}
+        kinds = {type(frame) for frame in reader.decoded_frames()}
     assert kinds == {av.VideoFrame}

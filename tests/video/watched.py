@@ -22,6 +22,6 @@ class Watched(PyAVReader):
             self.decoded += 1
             yield frame
 
-    def _upright_rgb(self, frame):
+    def upright_rgb(self, frame):
         self.converted += 1
-        return super()._upright_rgb(frame)
+        return super().upright_rgb(frame)

@@ -19,7 +19,8 @@ TRAIN_KEYS = (
         "TRAIN.EARLY_STOP_PATIENCE",
         0,
         Int(0),
-        "Stop after so many validations in a row without a better top-1 (or mAP). 0: train to SOLVER.MAX_EPOCH.",
+        "Stop after so many validations in a row without a better top-1 (or mAP), or an equal one with a lower loss. "
+        "0: train to SOLVER.MAX_EPOCH.",
         "validations",
     ),
     Key(

@@ -115,11 +115,11 @@ class _Reader:
             if self.split == "test" and path.name != LIST_NAMES["test"][0]:
                 _say_once(f"{path}: the test is of this validation list, as there is no test_videofolder.txt")
             return self._frame_list(path)
-        without = ", or set TEST.ENABLE False" if self.split == "test" else ""
+        without = {"val": ", or move part of train.csv to val.csv", "test": ", or set TEST.ENABLE False"}
         raise DataError(
             f"{self.folder}: no list for {self.split}; looked for {', '.join(self._looked_for(official_split))}; set "
             f"DATA.PATH_TO_DATA_DIR to the folder of the lists, or make a set of your videos with "
-            f"tools/prepare_dataset.py{without}"
+            f"tools/prepare_dataset.py{without.get(self.split, '')}"
         )
 
     def template(self, template: str) -> Annotation:

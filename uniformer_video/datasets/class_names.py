@@ -85,7 +85,13 @@ def infer_class_names(records: Iterable[VideoRecord], num_classes: int) -> list[
 
 
 def class_folders(records: Iterable[VideoRecord]) -> dict[int, str]:
-    """Return the folder of each label; empty where a label has several, a folder has several, or there is none."""
+    """Return the folder of each label; empty where a label has several, a folder has several, or there is none.
+
+    Videos of several labels tell nothing: a folder of theirs may bear the name of any of their classes.
+    """
+    records = list(records)
+    if any(isinstance(record.label, tuple) for record in records):
+        return {}
     pairs = {(record.label, _parent(record.path)) for record in records}
     folders = dict(pairs)
     different = {normalise(folder) for folder in folders.values()}

@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator
 
 from uniformer_video.datasets.list_text import short
+from uniformer_video.datasets.video_folder import VIDEO_SUFFIXES
 from uniformer_video.runtime.errors import DataError
+
+_ENDING = re.compile(r"\.\w{2,5}(?=\s)")
 
 Row = tuple[int, list[str]]
 """The line that a row begins on, from 1, and its cells without the blanks around them."""
@@ -50,7 +54,9 @@ def first_cells(text: str, delimiter: str = ",") -> list[str]:
 
 
 def split_blank(path: str | os.PathLike[str], line: int, text: str) -> Row:
-    """Return a line as two cells: what stands before its last blank, and what behind. Either may stand in quotes.
+    """Return a line as two cells, path and label. Either may stand in quotes.
+
+    The blank behind a video's ending divides, so that a label may hold blanks, else the last one, so that a path may.
 
     Raises:
         DataError: no blank between two words.
@@ -63,6 +69,9 @@ def split_blank(path: str | os.PathLike[str], line: int, text: str) -> Row:
             rows = []
         if len(rows) == 1 and len(rows[0]) == 2:
             return line, rows[0]
+    ends = [m.end() for m in _ENDING.finditer(text) if m[0].lower() in VIDEO_SUFFIXES]
+    if len(ends) == 1 and "/" not in text[ends[0] :]:  # else an ending is that of a folder
+        return line, [text[: ends[0]], text[ends[0] :].strip()]
     words = text.rsplit(None, 1)
     if len(words) != 2:
         raise DataError(f"{path}:{line}: no label after a blank in {short(text)}; a list has a path and a label a line")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from uniformer_video.datasets.kinetics import check_label, list_root, video_path
+from uniformer_video.datasets.kinetics import check_label, list_root
 from uniformer_video.datasets.list_text import check_text, is_file, read_text, short, text_lines, whole_number
-from uniformer_video.datasets.placing import Listed, place
+from uniformer_video.datasets.placing import Listed, Listing, place
 from uniformer_video.datasets.records import Annotation
-from uniformer_video.datasets.video_folder import VIDEO_SUFFIXES, names_in
 from uniformer_video.runtime.errors import DataError
 
 CATEGORIES = "category.txt"
@@ -66,7 +64,7 @@ def read_frame_list(
     names = _categories(path.parent / CATEGORIES, num_classes)
     lines = _read_lines(path, separator, num_classes if names is None else len(names))
     root = list_root(path.parent, lines[0].path, prefix)
-    there = _Listing(root)
+    there = Listing(root)
     return place(
         [Listed((line.path,), line.label, line.path, num_frames=line.num_frames) for line in lines],
         lambda item: there.find(item.names[0]),
@@ -117,28 +115,3 @@ def _categories(path: Path, num_classes: int | None) -> list[str] | None:
     if num_classes is not None and len(names) != num_classes:
         raise DataError(f"{path} names {len(names)} classes, but MODEL.NUM_CLASSES is {num_classes}; make them agree")
     return names
-
-
-class _Listing:
-    """Says what exists below a folder, listing each folder once: a network drive answers 200,000 questions slowly."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.listed: dict[str, frozenset[str]] = {}
-        self.stems: dict[str, dict[str, str]] = {}
-
-    def find(self, name: str) -> str | None:
-        """Return the path of a folder or video, also of a video named without its ending; None where it is not."""
-        path = video_path(self.root, name)
-        if "://" in name:
-            return path
-        folder, base = os.path.split(path.rstrip("/"))
-        if folder not in self.listed:
-            self.listed[folder] = names_in(folder)
-        if base in self.listed[folder]:
-            return path
-        if folder not in self.stems:
-            pairs = (os.path.splitext(there) for there in sorted(self.listed[folder], reverse=True))
-            self.stems[folder] = {stem: stem + end for stem, end in pairs if end.lower() in VIDEO_SUFFIXES}
-        found = self.stems[folder].get(base)
-        return os.path.join(folder, found) if found else None

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from uniformer_video.datasets.kinetics import video_path
 from uniformer_video.datasets.records import Annotation, VideoRecord
+from uniformer_video.datasets.video_folder import VIDEO_SUFFIXES, names_in
 from uniformer_video.runtime.errors import DataError
 from uniformer_video.runtime.logging import get_logger
 
@@ -86,3 +88,32 @@ def place(
             "the test will count them as unread" if split == "test" else "they are left out",
         )
     return Annotation(records, list(class_names) if class_names is not None else None, tuple(absent), source)
+
+
+class Listing:
+    """Says what exists below a folder, listing each folder once: a network drive answers 200,000 questions slowly.
+
+    Args:
+        root: the folder of relative paths.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.listed: dict[str, frozenset[str]] = {}
+        self.stems: dict[str, dict[str, str]] = {}
+
+    def find(self, name: str) -> str | None:
+        """Return the path of a folder or video, also of a video named without its ending; None where it is not."""
+        path = video_path(self.root, name)
+        if "://" in name:
+            return path
+        folder, base = os.path.split(path.rstrip("/"))
+        if folder not in self.listed:
+            self.listed[folder] = names_in(folder)
+        if base in self.listed[folder]:
+            return path
+        if folder not in self.stems:
+            pairs = (os.path.splitext(there) for there in sorted(self.listed[folder], reverse=True))
+            self.stems[folder] = {stem: stem + end for stem, end in pairs if end.lower() in VIDEO_SUFFIXES}
+        found = self.stems[folder].get(base)
+        return os.path.join(folder, found) if found else None

@@ -13,13 +13,14 @@ from uniformer_video.drawing.bars import shows_unicode, terminal_width
 from uniformer_video.engine import predict_output as output
 from uniformer_video.engine.device import hardware_name
 from uniformer_video.engine.predict_inputs import Input, find_inputs
+from uniformer_video.engine.predict_places import STDOUT, check_places
 from uniformer_video.engine.prediction import Prediction
 from uniformer_video.engine.predictor import Predictor
 from uniformer_video.engine.timeline import Timeline
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.runtime.paths import make_output_dir
 from uniformer_video.video.reader import DecodeError
-from uniformer_video.video.writer import ENCODERS, encoder_for
+from uniformer_video.video.writer import ENCODERS
 
 SOME_FAILED = 1
 """Exit code where videos could not be read."""
@@ -69,6 +70,8 @@ def run_predict(options: Options) -> int:
     videos = find_inputs(options.inputs, sys.stdin)
     _check_places(options, videos)
     predictor = Predictor.from_checkpoint(options.weights, cfg=options.cfg or None, **options.settings)
+    if options.features and not predictor.tells_features:
+        raise UserError(f"--features: {predictor.cfg.MODEL.MODEL_NAME} has no forward_pooled, which tells its features")
     clips, crops = predictor.cfg.TEST.NUM_ENSEMBLE_VIEWS, predictor.cfg.TEST.NUM_SPATIAL_CROPS
     views = f"{crops} crops of each window" if options.stream else f"{clips} clips x {crops} crops"
     count = f"{len(videos)} video" + "s" * (len(videos) > 1)
@@ -79,27 +82,18 @@ def run_predict(options: Options) -> int:
 
 
 def _check_places(options: Options, videos: Sequence[Input]) -> None:
-    """Refuse what could not be written, before the work is done."""
-    for option, target in (("--json", options.json), ("--csv", options.csv), ("--features", options.features)):
-        if target and target != output.STDOUT and (folder := Path(target).parent) and not folder.is_dir():
-            raise UserError(f"{option} {target!r} cannot be written: {str(folder)!r} is no folder; make it first")
+    """Refuse what could not be written, or what this command reads, before the work is done."""
+    check_places(
+        json=options.json,
+        csv=options.csv,
+        features=options.features,
+        video=options.video,
+        # A word on the command line may be a list, with or without its @.
+        read=[options.weights, options.cfg, *options.inputs, *(word.removeprefix("@") for word in options.inputs)],
+        videos=[video.path for video in videos],
+    )
     if options.stream:
         make_output_dir(options.out, "--out")
-    if not options.video:
-        return
-    single = Path(options.video).suffix.lower() in ENCODERS
-    if not single:
-        if Path(options.video).suffix and not Path(options.video).is_dir():
-            encoder_for(Path(options.video))  # says which endings there are
-        make_output_dir(options.video, "--video")
-        return
-    if len(videos) > 1:
-        raise UserError(f"--video {options.video!r} is one file for {len(videos)} videos; give a folder")
-    encoder_for(Path(options.video))
-    if os.path.exists(options.video) and os.path.realpath(options.video) == os.path.realpath(videos[0].path):
-        raise UserError(f"--video {options.video!r} is the input itself; give another name")
-    if not Path(options.video).absolute().parent.is_dir():
-        raise UserError(f"--video {options.video!r} cannot be written: its folder does not exist; make it first")
 
 
 def _say(line: str) -> None:
@@ -113,7 +107,7 @@ class _Run:
         self.options, self.predictor, self.videos = options, predictor, videos
         self.names = output.output_names([video.path for video in videos])
         # Standard output is for the data where a program asks for them there.
-        self.screen: TextIO = sys.stderr if output.STDOUT in (options.json, options.csv) else sys.stdout
+        self.screen: TextIO = sys.stderr if STDOUT in (options.json, options.csv) else sys.stdout
         self.width = terminal_width(self.screen)
         self.unicode = shows_unicode(self.screen)
         self.failed = 0
@@ -132,10 +126,8 @@ class _Run:
             output.print_lines(
                 output.table(video, found, options.top, self.width, unicode=self.unicode) + [""], self.screen
             )
-            right += bool(video.label) and not found.multi_label and output.is_right(found, video.label)
+            right += bool(video.labels) and not found.multi_label and output.is_right(found, video.labels)
             if options.features:
-                if found.features is None:
-                    raise UserError(f"{self.predictor.cfg.MODEL.MODEL_NAME} does not tell its features: --features")
                 features.append((video.path, found.features.numpy()))
             if options.video:
                 self._draw(found, name)
@@ -198,7 +190,7 @@ class _Run:
             self._fail(DecodeError(error.path, f"{error.cause}; {target} is not written"))
 
     def _summary(self, results: Sequence[tuple[Input, Prediction | DecodeError]], right: int) -> None:
-        told = sum(bool(video.label) and isinstance(found, Prediction) for video, found in results)
+        told = sum(bool(video.labels) and isinstance(found, Prediction) for video, found in results)
         if told and not self.predictor.multi_label:
             share = f"{100 * right / told:.2f} %"
             output.print_lines([f"{right} of {told} videos with a label are right ({share})"], self.screen)

@@ -27,11 +27,11 @@ class Input:
 
     Attributes:
         path: file, folder of frames, or address.
-        label: what a list says it shows; empty: nothing does.
+        labels: what a list says it shows, names or numbers; empty: nothing does.
     """
 
     path: str
-    label: str = ""
+    labels: tuple[str, ...] = ()
 
 
 def find_inputs(words: Sequence[str], stdin: TextIO | None = None) -> list[Input]:
@@ -55,7 +55,7 @@ def find_inputs(words: Sequence[str], stdin: TextIO | None = None) -> list[Input
     for word in words:
         for video in _of_word(word, stdin):
             # The first time counts, but for a label that comes later.
-            if video.path not in found or (video.label and not found[video.path].label):
+            if video.path not in found or (video.labels and not found[video.path].labels):
                 found[video.path] = video
     if not found:
         raise DataError(f"no videos; {_WANTED}for names on standard input")
@@ -64,6 +64,8 @@ def find_inputs(words: Sequence[str], stdin: TextIO | None = None) -> list[Input
 
 def _of_word(word: str, stdin: TextIO | None) -> Iterable[Input]:
     check_text(word, "the command line", "the name")
+    if not word.strip():
+        raise DataError(f"an empty name is no video; {_WANTED}for names on standard input")
     if word == STDIN:
         return _of_stdin(stdin)
     if word.startswith("@") and not os.path.exists(word):
@@ -151,7 +153,7 @@ def _of_list(path: str) -> list[Input]:
     if all(_is_path(line, base) for _, line in lines):
         return [Input(_place(check_text(line, f"{path}:{n}", "the path"), base)) for n, line in lines]
     entries = read_label_list(path).entries
-    return [Input(_place(entry.path, base), ", ".join(entry.labels)) for entry in entries]
+    return [Input(_place(entry.path, base), tuple(entry.labels)) for entry in entries]
 
 
 def _is_path(line: str, base: str) -> bool:

@@ -18,6 +18,7 @@ from uniformer_video.datasets.label_sets import normalise
 from uniformer_video.drawing.bars import BarRow, ascii_only, cut_middle, score_lines
 from uniformer_video.drawing.text import printable
 from uniformer_video.engine.predict_inputs import Input
+from uniformer_video.engine.predict_places import STDOUT, paths_beside
 from uniformer_video.engine.prediction import Prediction
 from uniformer_video.engine.results import SEPARATOR
 from uniformer_video.engine.timeline import Timeline, class_entry
@@ -25,31 +26,28 @@ from uniformer_video.runtime.errors import UserError
 from uniformer_video.runtime.paths import atomic_write
 from uniformer_video.video.reader import DecodeError
 
-STDOUT = "-"
+
+def true_names(labels: Sequence[str], class_names: Sequence[str] | None) -> str:
+    """Return the classes that a list's labels mean: where all are numbers, the names of those classes."""
+    if class_names and all(label.isdecimal() and int(label) < len(class_names) for label in labels):
+        labels = [class_names[int(label)] for label in labels]
+    return ", ".join(labels)
 
 
-def true_name(label: str, class_names: Sequence[str] | None) -> str:
-    """Return the class that a list's label means: a number becomes the name of that class."""
-    numbers = [int(part) for part in label.split(", ") if part.isdecimal()]
-    if class_names and label and len(numbers) == label.count(", ") + 1 and max(numbers) < len(class_names):
-        return ", ".join(class_names[number] for number in numbers)
-    return label
-
-
-def is_right(found: Prediction, label: str) -> bool:
-    """Return whether the best class is the one that a list says."""
+def is_right(found: Prediction, labels: Sequence[str]) -> bool:
+    """Return whether the best class is the one, or one of those, that a list says."""
     best = found.top(1)[0]
-    return normalise(best.name) == normalise(true_name(label, found.class_names)) or str(best.number) == label
+    told = {normalise(true_names([label], found.class_names)) for label in labels}
+    return normalise(best.name) in told or str(best.number) in labels
 
 
 def table(video: Input, found: Prediction, top: int, width: int, *, unicode: bool) -> list[str]:
     """Return the lines that show a prediction in a terminal of ``width`` columns."""
     lines = [heading(video, width, unicode=unicode)]
-    if video.label and not found.multi_label:
-        verdict = "right" if is_right(found, video.label) else "wrong"
-        lines[0] += f"  ({verdict}: {true_name(video.label, found.class_names)})"
-    elif video.label:
-        lines[0] += f"  (true: {true_name(video.label, found.class_names)})"
+    if video.labels:
+        right = "right" if is_right(found, video.labels) else "wrong"
+        verdict = "true" if found.multi_label else right
+        lines[0] += f"  ({verdict}: {printable(true_names(video.labels, found.class_names))})"
     lines = lines if unicode else [ascii_only(line) for line in lines]
     best = found.top(top)
     rows = [BarRow(b.name, b.score, found.multi_label and b.score >= found.threshold) for b in best]
@@ -79,8 +77,8 @@ def timeline_table(found: Timeline, width: int, *, unicode: bool, most: int = 40
 def json_entry(video: Input, found: Prediction | DecodeError, top: int) -> dict[str, Any]:
     """Return a video's part of the JSON."""
     entry: dict[str, Any] = {"path": video.path}
-    if video.label:
-        entry["label"] = video.label
+    if video.labels:
+        entry["label"] = SEPARATOR.join(video.labels)
     if isinstance(found, DecodeError):
         return {**entry, "top": [], "error": found.cause}
     if found.multi_label:
@@ -93,7 +91,7 @@ def csv_text(results: Sequence[tuple[Input, Prediction | DecodeError]], top: int
     good = [found for _, found in results if isinstance(found, Prediction)]
     named = any(found.class_names for found in good)
     several = any(found.multi_label for found in good)
-    labelled = any(video.label for video, _ in results)
+    labelled = any(video.labels for video, _ in results)
     count = min(top, *(len(found.scores) for found in good)) if good else top
     parts = ("class", "name", "score") if named else ("class", "score")
     header = ["path", *(["label"] if labelled else [])]
@@ -103,7 +101,7 @@ def csv_text(results: Sequence[tuple[Input, Prediction | DecodeError]], top: int
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(header)
     for video, found in results:
-        row: list[Any] = [video.path, *([video.label] if labelled else [])]
+        row: list[Any] = [video.path, *([SEPARATOR.join(video.labels)] if labelled else [])]
         if isinstance(found, DecodeError):
             row += [""] * (count * len(parts) + several) + [found.cause]
         else:
@@ -167,7 +165,7 @@ def write_features(results: Sequence[tuple[str, np.ndarray]], target: str) -> No
         elif ending == ".npy":
             with atomic_write(target, "wb") as file:
                 np.save(file, features)
-            write_out("".join(f"{path}\n" for path in paths), os.path.splitext(target)[0] + ".txt")
+            write_out("".join(f"{path}\n" for path in paths), paths_beside(target))
         else:
             os.makedirs(target, exist_ok=True)
             for name, row in zip(output_names(paths), rows, strict=True):

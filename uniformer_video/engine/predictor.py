@@ -65,6 +65,8 @@ class Predictor:
         threshold: float = 0.5,
         source: str = "",
     ) -> None:
+        if not 0 <= threshold <= 1:
+            raise UserError(f"threshold is {threshold}; it is a score from 0 to 1")
         self.cfg, self.source, self.threshold = cfg, source, threshold
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
@@ -161,6 +163,11 @@ class Predictor:
                 yield results.pop(due)
                 due += 1
         assert due == len(paths), "a video was neither scored nor reported"
+
+    @property
+    def tells_features(self) -> bool:
+        """Whether the network tells what its head sees."""
+        return hasattr(self.model, "forward_pooled")
 
     def features(self, video: Video, *, fps: float | None = None) -> torch.Tensor:
         """Return what the head sees of a video, float32 ``(C,)``: see :attr:`Prediction.features`.

@@ -227,7 +227,8 @@ def _look_up(dataset: VideoDataset, sample: Sample) -> tuple[bool, str, np.ndarr
             # A video seen at another rate (DATA.TARGET_FPS) knows which of its own frames it shows.
             own = getattr(reader, "source_indices", None)
             seen_as = "seen as " if own else ""
-            facts = f"  ({width} x {height}, {seen_as}{reader.num_frames} frames, {reader.fps:.4g} frames / s)"
+            length = f"{reader.num_frames} frame{'s' * (reader.num_frames > 1)}"
+            facts = f"  ({width} x {height}, {seen_as}{length}, {reader.fps:.4g} frames / s)"
             shape = sample.indices.shape
             indices = own(sample.indices.ravel()).reshape(shape) if own else sample.indices
             return width >= height, facts, indices, seconds

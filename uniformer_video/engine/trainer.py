@@ -25,7 +25,7 @@ from uniformer_video.engine.checkpoint import (
 from uniformer_video.engine.class_folders import class_folders_in, require_same_folders
 from uniformer_video.engine.class_order import require_same_order
 from uniformer_video.engine.device import Precision, evaluation_mode
-from uniformer_video.engine.early_stop import stops_early
+from uniformer_video.engine.early_stop import is_better, stops_early
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.parallel import data_parallel, share_statistics
@@ -234,8 +234,7 @@ class Trainer:
         self.failures["val"].sync()
         self.failures["val"].check()
         entry.update(result.figures(self.inputs))
-        # NaN, where nothing could be validated, is not above anything.
-        if entry[self.watched] > (self.best or {}).get(self.watched, -math.inf):
+        if is_better(entry, self.best, self.watched):
             self.best = dict(entry)
             return True
         return False

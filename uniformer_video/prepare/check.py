@@ -98,6 +98,7 @@ class _Check:
     def __post_init__(self) -> None:
         self.content = self._content()
         self.whole = True  # whether all lines could be read
+        self.unread: set[str] = set()  # splits with lines that could not
 
     def add(self, name: str, line: int, fault: str) -> None:
         self.found.append((name, line, fault))
@@ -145,11 +146,11 @@ class _Check:
                 rows = text_lines(read_text(self.folder / name))
             except FileNotFoundError:
                 if counts.get(split, 1):
-                    self.add(name, 0, "no such list")
+                    way_out = "; without a test, set TEST.ENABLE False" if split == "test" else ""
+                    self.add(name, 0, f"no such list{way_out}")
                 continue
             except DataError as error:
-                self.whole = False
-                self.found.append((name, *_told(error, self.folder / name)))
+                self._unread(split, error)
                 continue
             if not rows:
                 self.add(name, 1, "an empty list")
@@ -163,8 +164,7 @@ class _Check:
                 path, label = parse_line(self.folder / name, number, text, self.separator, None, several)
                 parsed.append((number, path, label if isinstance(label, tuple) else (label,)))
             except DataError as error:
-                self.whole = False
-                self.found.append((name, *_told(error, self.folder / name)))
+                self._unread(split, error)
         root = list_root(self.folder, parsed[0][1], self.prefix) if parsed else ""
         for number, path, labels in parsed:
             place = video_path(root, path)
@@ -175,6 +175,14 @@ class _Check:
                     most = len(self.class_names) - 1
                     self.whole = False
                     self.add(name, number, f"label {label} is outside 0 to {most}, the classes of {CLASSES_FILE}")
+
+    def _unread(self, split: str, error: DataError) -> None:
+        self.whole = False
+        self.unread.add(split)
+        number, fault = _told(error, self.folder / f"{split}.csv")
+        # What a recipe is told by a setting, --check is told by an option.
+        setting = "DATA.PATH_LABEL_SEPARATOR"
+        self.add(f"{split}.csv", number, fault.replace(f"set {setting}", f"say --delimiter, and in training {setting}"))
 
     def _several(self, rows: Sequence[tuple[int, str]]) -> bool:
         """Return whether the set is multi-label: as it says, else as a line with ``3,7`` tells."""
@@ -209,6 +217,8 @@ class _Check:
                     self.add(f"{line.split}.csv", line.number, fault)
 
     def classes(self) -> None:
+        if "train" in self.unread:
+            return  # who knows what its other lines have
         train = {label for line in self.lines if line.split == "train" for label in line.labels}
         if self.class_names is not None:
             for label, name in enumerate(self.class_names):

@@ -108,7 +108,7 @@ def prepare_dataset(options: PrepareOptions, say: Say = print) -> dict[str, Any]
             _check_some(source, good, bad)
     names, warnings = order_classes(source, good, options.label_order)
     _check_classes(names, source)
-    splits, notes = _split(source, good, options)
+    splits, notes = _split(good, bad, options)
     for note in notes:
         say(note)
     numbers = number_labels(source, names)
@@ -180,14 +180,19 @@ def _look(
 def _check_some(source: Source, good: Sequence[Entry], bad: Sequence[Bad]) -> None:
     if good:
         return
+    kind = Counter(video.kind for video in bad).most_common(1)[0][0]
+    hint = "; if their paths begin in another folder, name it with --videos" if kind == "missing" else ""
+    raise DataError(f"none of the {count_of(len(source.entries), 'video')} can be used{_why(bad)}{hint}")
+
+
+def _why(bad: Sequence[Bad]) -> str:
+    """Return how many videos are left out for which kind of reason, with an example; empty for none."""
+    if not bad:
+        return ""
     kinds = Counter(video.kind for video in bad).most_common()
     told = ", ".join(f"{count} {kind}" for kind, count in kinds)
     example = next(video for video in bad if video.kind == kinds[0][0])
-    hint = "; if their paths begin in another folder, name it with --videos" if kinds[0][0] == "missing" else ""
-    raise DataError(
-        f"none of the {count_of(len(source.entries), 'video')} can be used ({told}), for example "
-        f"{example.path}: {example.reason}{hint}"
-    )
+    return f" ({told}), for example {example.path}: {example.reason}"
 
 
 def _check_classes(names: Sequence[str], source: Source) -> None:
@@ -231,13 +236,15 @@ def _transcode(
     return done, {entry.path: seen[paths[entry.path]] for entry in done}, paths, bad
 
 
-def _split(source: Source, good: Sequence[Entry], options: PrepareOptions) -> tuple[dict[str, str], list[str]]:
+def _split(good: Sequence[Entry], bad: Sequence[Bad], options: PrepareOptions) -> tuple[dict[str, str], list[str]]:
     items = [Item(entry.name, entry.labels, entry.group) for entry in good]
     given = {entry.name: entry.split for entry in good if entry.split}
     fractions: Mapping[str, float] = dict(zip(SPLITS, options.fractions, strict=True))
     splits, notes = complete_splits(items, given, fractions, options.seed)
     if "train" not in splits.values():
-        raise DataError(f"{options.source}: no usable video is in train; give some, or a source without splits")
+        raise DataError(
+            f"{options.source}: no usable video is in train{_why(bad)}; give train others, or a source without splits"
+        )
     return splits, notes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -35,8 +36,12 @@ def draw_sheet(prepared: PreparedSet, *, title: str, image_template: str = "", w
     shown = range(min(len(prepared.class_names), MOST_CLASSES))
     wanted: list[tuple[str, float]] = []
     of_class: list[list[int]] = []
+    videos: dict[int, list[Video]] = defaultdict(list)
+    for video in _in_order(prepared):
+        for label in video.labels:
+            videos[label].append(video)
     for label in shown:
-        places = frame_places([video for video in _in_order(prepared) if label in video.labels])
+        places = frame_places(videos[label])
         of_class.append(list(range(len(wanted), len(wanted) + len(places))))
         wanted += [(video.path, share) for video, share in places]
     frames: dict[int, np.ndarray] = {}

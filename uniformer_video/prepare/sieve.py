@@ -55,14 +55,15 @@ def sift_probes(
     """Return the entries whose files can be used, and the others.
 
     Of files with the same bytes the first by name stays (of a source with splits, the one in test, then in val). Where
-    all stay, they become one group, so that no split trains on what another tests.
+    they are kept, those stay too that are not in another split by the source, and all become one group: no split trains
+    on what another tests.
 
     Args:
         entries: one for each file.
         probes: what was seen, by path.
         min_frames: shorter videos are bad.
         min_seconds: shorter videos are bad.
-        keep_duplicates: keep files with the same bytes.
+        keep_duplicates: keep files with the same bytes, in one split.
     """
     good, bad = [], []
     for entry in entries:
@@ -79,18 +80,23 @@ def sift_probes(
     for entry in good:
         if probes[entry.path].sha256:
             twins[probes[entry.path].sha256].append(entry)
-    if keep_duplicates:
-        return _one_group(good, [same for same in twins.values() if len(same) > 1]), bad
-    dropped = set()
+    dropped, kept = set(), []
     for same in twins.values():
         first, *others = sorted(same, key=lambda entry: (_PRECEDENCE[entry.split], entry.name))
+        together = [first]
         for entry in others:
+            if keep_duplicates and entry.split in ("", first.split):
+                together.append(entry)
+                continue
             dropped.add(entry.path)
-            bad.append(_bad(entry, *_duplicate(entry, first)))
-    return [entry for entry in good if entry.path not in dropped], bad
+            bad.append(_bad(entry, *_duplicate(entry, first, leak=keep_duplicates)))
+        kept += [together] if len(together) > 1 else []
+    return _one_group([entry for entry in good if entry.path not in dropped], kept), bad
 
 
-def _duplicate(entry: Entry, first: Entry) -> tuple[str, str]:
+def _duplicate(entry: Entry, first: Entry, *, leak: bool) -> tuple[str, str]:
+    if leak:
+        return "duplicate in another split", f"the same bytes as {first.name}, which is in {first.split}"
     if set(entry.labels) == set(first.labels):
         return "duplicate", f"the same bytes as {first.name}"
     return (

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uniformer_video.datasets.label_lists import LabelEntry, LabelList, read_label_list
+from uniformer_video.datasets.placing import Listing
 from uniformer_video.datasets.records import read_class_names
+from uniformer_video.datasets.video_folder import VIDEO_SUFFIXES
 from uniformer_video.prepare.sources import SPLIT_WORDS, Entry, Source, scan_folder, split_of
 from uniformer_video.runtime.errors import DataError
 
@@ -65,6 +67,8 @@ def read_source(
             if options.videos:
                 raise DataError(f"--videos belongs to a list, but {source} is a folder without a train list; drop it")
             return scan_folder(path, image_template=image_template, leave_out=leave_out)
+    elif path.suffix.lower() in VIDEO_SUFFIXES:
+        raise DataError(f"{source} is a video; give a folder of class folders or a list")
     elif path.is_file():
         lists = {"": path}
     else:
@@ -72,13 +76,14 @@ def read_source(
     if options.videos and not os.path.isdir(options.videos):
         raise DataError(f"--videos {options.videos}: no such folder; give the one that the list's paths begin in")
     root = os.path.abspath(options.videos or (path if path.is_dir() else path.parent))
+    there = Listing(root)
     entries: list[Entry] = []
     several, notes = False, []
     for split, file in lists.items():
         read = _read(file, options)
         several = several or read.multi_label
         notes.append(f"{file}: {read.understood}")
-        entries += [_entry(row, file, split, root) for row in read.entries]
+        entries += [_entry(row, file, split, there) for row in read.entries]
     if several and not options.label_separator and all(len(entry.labels) == 1 for entry in entries):
         several = False
         notes.append("each video has exactly one label: a set of one label for each video")
@@ -124,19 +129,19 @@ def _read(file: Path, options: ListOptions) -> LabelList:
     )
 
 
-def _entry(row: LabelEntry, file: Path, split: str, root: str) -> Entry:
+def _entry(row: LabelEntry, file: Path, split: str, there: Listing) -> Entry:
     where = f"{file}:{row.line}"
-    path, name = _place(row.path, root)
+    path, name = _place(row.path, there)
     # The file's own name says more than a column of words such as "trainval".
     return Entry(path, name, row.labels, row.group, split or split_of(row.split, where), where)
 
 
-def _place(listed: str, root: str) -> tuple[str, str]:
-    """Return the absolute path of a listed video and its name."""
+def _place(listed: str, there: Listing) -> tuple[str, str]:
+    """Return the absolute path of a listed video, which may lack its ending, and its name."""
     if "://" in listed:
         return listed, listed
-    path = os.path.abspath(os.path.join(root, listed))
-    below = os.path.relpath(path, root)
+    path = os.path.abspath(there.find(listed) or os.path.join(there.root, listed))
+    below = os.path.relpath(path, there.root)
     return path, (path if below.startswith("..") else below).replace(os.sep, "/")
 
 

@@ -150,8 +150,8 @@ def complete_splits(
 ) -> tuple[dict[str, str], list[str]]:
     """Return the split of every item where the source gives some splits, and a line for each thing to know.
 
-    What is given stays. A val or test that is missing is cut off train, in the proportion of ``fractions``; items
-    without a split count as train.
+    What is given stays. An item without a split goes where its group is (to the first of several splits), else to
+    train. A val or test that is missing is cut off train, in the proportion of ``fractions``.
 
     Args:
         items: the videos.
@@ -162,10 +162,16 @@ def complete_splits(
     if not given:
         return split_items(items, fractions, seed), []
     notes = []
-    without = sum(item.name not in given for item in items)
-    splits = {item.name: given.get(item.name, "train") for item in items}
+    home: dict[str, str] = {}  # the split of each group
+    for item in items:
+        if item.group and item.name in given:
+            home[item.group] = min(given[item.name], home.get(item.group, SPLITS[-1]), key=SPLITS.index)
+    splits = {item.name: given.get(item.name) or home.get(item.group, "train") for item in items}
+    without = [item for item in items if item.name not in given]
     if without:
-        notes.append(f"{count_of(without, 'video')} without a split in the source: taken for train")
+        moved = sum(splits[item.name] != "train" for item in without)
+        rest = f", but for {moved} in the split of their group" if moved else ""
+        notes.append(f"{count_of(len(without), 'video')} without a split in the source: taken for train{rest}")
     there = set(splits.values())
     missing = [split for split in SPLITS[1:] if split not in there and fractions[split] > 0]
     if "train" in there and missing:

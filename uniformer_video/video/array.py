@@ -39,7 +39,7 @@ class ArrayReader(ReaderBase):
     def frames_at(self, indices: Sequence[int]) -> torch.Tensor:
         """See :meth:`uniformer_video.video.reader.VideoReader.frames_at`. The pictures are copies."""
         places = self._places(indices)
-        frames = np.empty((sum(map(len, places.values())), *self.size, 3), np.uint8)
+        frames = self._room(places)
         for number, positions in places.items():
             frames[positions] = self._frames[number]
         return torch.from_numpy(frames)

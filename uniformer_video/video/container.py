@@ -19,6 +19,9 @@ READ_SECONDS = 60.0
 MAX_PICTURE_PIXELS = 2**26
 """The largest picture that is decoded: 8192x8192 pixels, twice what 8K video has. A few bytes of a file can ask for
 far more (30000x30000 is 2.7 GB as RGB), and a process that takes more memory than there is gets killed."""
+READING_FAULTS = (av.error.FFmpegError, OSError, IndexError, ValueError, OverflowError, MemoryError)
+"""What PyAV raises about a file: besides FFmpeg's errors those of its own about senseless numbers in it, and about
+streams that come up in its middle."""
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -71,8 +74,8 @@ def open_container(path: str) -> InputContainer:
         raise DecodeError(path, "not a video file, or cut off or damaged so that it cannot be opened") from None
     except av.error.ExitError:
         raise DecodeError(path, f"cannot be opened: {silence(OPEN_SECONDS)}") from None
-    except (av.error.FFmpegError, OSError) as error:
-        raise DecodeError(path, error.strerror or str(error)) from None
+    except READING_FAULTS as error:
+        raise DecodeError(path, _text(error)) from None
 
 
 def _check_file(path: str) -> None:
@@ -90,11 +93,17 @@ def silence(seconds: float) -> str:
     return f"no answer within {seconds:g} seconds"
 
 
-def reading_fault(error: OSError) -> str:
-    """Return what to say of an error that reading or seeking in an open container raised."""
+def reading_fault(error: Exception) -> str:
+    """Return what to say of one of ``READING_FAULTS`` that reading or seeking in an open container raised."""
     if isinstance(error, av.error.ExitError):
         return silence(READ_SECONDS)
-    return error.strerror or str(error)
+    return _text(error)
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, IndexError):
+        return "a stream of which its beginning says nothing comes up in its middle"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def video_stream(container: InputContainer, path: str, threads: int = 1) -> VideoStream:

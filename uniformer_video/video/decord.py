@@ -28,7 +28,7 @@ import torch
 
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.video.fallback import UnsupportedByBackendError
-from uniformer_video.video.index import VideoIndex, index_video
+from uniformer_video.video.index import TIMED_FORMATS, TURNED_FORMATS, VideoIndex, index_video
 from uniformer_video.video.reader import DecodeError, ReaderBase
 from uniformer_video.video.watch import watched
 
@@ -49,9 +49,10 @@ _INEXACT_CONTAINERS = ("mpegts",)
 class UnsupportedByDecord(UnsupportedByBackendError):
     """A file that PyAV reads and decord cannot, or not to the same bits. Raised when a reader is made, never later.
 
-    The cases are: the first video stream is not the one that decord chooses; an MPEG transport stream; a pixel format
-    other than yuv420p and yuvj420p; an odd height; decord cannot open the file (no decoder, no duration in its header),
-    or finds another number of frames in it than it holds.
+    The cases are: the first video stream is not the one that decord chooses; an MPEG transport stream; an mkv or webm
+    that is rotated; an mp4, mov, mkv or webm whose frames have no time stamps of their own; a pixel format other than
+    yuv420p and yuvj420p; interlaced pictures; an odd height; decord cannot open the file (no decoder, no duration in
+    its header), or finds another number of frames in it than it holds.
     """
 
 
@@ -103,13 +104,19 @@ class DecordReader(ReaderBase):
 
     def _refuse_inexact(self) -> None:
         """Raise UnsupportedByDecord where decord would hand out other frames than PyAV."""
-        pixels = self._index.pixel_format
+        pixels, container = self._index.pixel_format, self._index.container
         if not self._index.is_best:
             raise UnsupportedByDecord(self.path, "decord would read another video stream than the first")
-        if self._index.container in _INEXACT_CONTAINERS:
-            raise UnsupportedByDecord(self.path, f"decord is not exact in the container {self._index.container}")
+        if container in _INEXACT_CONTAINERS:
+            raise UnsupportedByDecord(self.path, f"decord is not exact in the container {container}")
+        if self._index.rotation and container not in TURNED_FORMATS:
+            raise UnsupportedByDecord(self.path, f"decord does not see the rotation in the container {container}")
+        if container in TIMED_FORMATS and not self._index.times:
+            raise UnsupportedByDecord(self.path, "decord needs frames with time stamps of their own")
         if pixels not in _EXACT_PIXEL_FORMATS:
             raise UnsupportedByDecord(self.path, f"decord is not exact in the pixel format {pixels}")
+        if self._index.interlaced:
+            raise UnsupportedByDecord(self.path, "decord is not exact in interlaced video")
         height = self._index.stored_size[0]
         if height % 2:
             cause = "decord is not exact at an odd height"

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.video.picture_names import list_pictures
 from uniformer_video.video.reader import DecodeError, ReaderBase
+from uniformer_video.video.watch import check_wanted
 
 T = TypeVar("T")
 
@@ -52,8 +53,9 @@ class FrameFolderReader(ReaderBase):
     def frames_at(self, indices: Sequence[int]) -> torch.Tensor:
         """See :meth:`uniformer_video.video.reader.VideoReader.frames_at`. Each distinct picture is decoded once."""
         places = self._places(indices)
-        frames = np.empty((sum(map(len, places.values())), *self.size, 3), np.uint8)
+        frames = self._room(places)
         for number, positions in places.items():
+            check_wanted(self.path)
             frames[positions] = self._picture(number)
         return torch.from_numpy(frames)
 

@@ -6,7 +6,7 @@ are refused.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -16,16 +16,24 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from uniformer_video.video.container import is_url, open_container, reading_fault, video_stream
+from uniformer_video.video.container import READING_FAULTS, is_url, open_container, reading_fault, video_stream
 from uniformer_video.video.matroska import matroska_fault
 from uniformer_video.video.reader import DecodeError
+from uniformer_video.video.watch import check_wanted
 
-# Containers whose time stamps name the frames: FFmpeg hands them through from the packet to the decoded frame.
-# Elsewhere (AVI, MPEG streams) they are guessed, and frames can only be counted.
-_TIMED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+TURNED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2"}
+"""Containers whose rotation every FFmpeg knows."""
+TIMED_FORMATS = TURNED_FORMATS | {"matroska,webm"}
+"""Containers whose time stamps name the frames, for seeking too: FFmpeg hands them through from the packet to the
+decoded frame. Elsewhere they are partly guessed (MPEG streams) or entirely (AVI), and frames are counted."""
+# Containers in which, if all packets have time stamps, decoded frames have their packets'.
+_STAMPED_FORMATS = TIMED_FORMATS | {"mpegts", "mpeg"}
 # Containers in which FFmpeg seeks to the start by an index, so that the same packets come again. Elsewhere (MPEG
 # streams) it guesses the place.
-_REWINDABLE_FORMATS = _TIMED_FORMATS | {"avi"}
+_REWINDABLE_FORMATS = TIMED_FORMATS | {"avi"}
+
+# Codecs with packets that show no frame; in others every packet shows one.
+_HIDING_CODECS = {"vp8", "vp9"}
 
 # A header's frame rate that is further off from the time stamps, as a share, is not believed.
 _RATE_TOLERANCE = 0.02
@@ -45,17 +53,19 @@ class VideoIndex:
         stream: number of the video stream read, within the file.
         is_best: whether FFmpeg itself would choose this stream.
         packets: number of packets of that stream.
-        num_frames: frames shown: packets less those an edit list cuts away and those a codec hides.
+        num_frames: frames shown: packets less those an edit list cuts away, those a codec hides, and those that come
+            before the first frame which can be decoded (recordings that begin between two key frames).
         fps: average frames each second.
         rotation: quarter turns counter-clockwise that set the stored picture upright, 0 to 3.
         stored_size: (height, width) before that rotation.
         pixel_format: FFmpeg's name of the first frame's pixel format, such as "yuv420p".
+        interlaced: whether the first frame is made of two fields.
         start: mark of the stream's first packet.
         start_time: time stamp to seek to for that packet, in the stream's units; None where the container does not seek
             there reliably.
         time_base: the stream's unit of time, seconds.
         stamps: time stamp of every frame shown, rising; empty where packets lack them or two are the same.
-        times: the same; empty also where a decoded frame's stamp is not to be trusted to be its packet's.
+        times: the same; empty also where FFmpeg cannot seek to a stamp reliably.
         keys: time stamps of the key frames among ``times``, rising.
         key_packets: number of each of these key frames' packets, in file order.
     """
@@ -70,6 +80,7 @@ class VideoIndex:
     rotation: int
     stored_size: tuple[int, int]
     pixel_format: str
+    interlaced: bool
     start: PacketMark
     start_time: int | None
     time_base: Fraction
@@ -83,6 +94,11 @@ class VideoIndex:
         """(height, width), upright."""
         height, width = self.stored_size
         return (width, height) if self.rotation % 2 else (height, width)
+
+    @property
+    def frame_stamps(self) -> list[int]:
+        """Time stamps that decoded frames are known by: ``times``, and those of MPEG streams, good for no more."""
+        return self.stamps if self.container in _STAMPED_FORMATS else []
 
     @property
     def seconds(self) -> np.ndarray:
@@ -165,34 +181,56 @@ def _index(container: InputContainer, path: str, threads: int) -> VideoIndex:
 
 def _read_packets(container: InputContainer, stream: VideoStream, path: str) -> _Packets:
     found = _Packets()
-    hides_frames = stream.codec_context.name in ("vp8", "libvpx")
+    codec = stream.codec_context.codec.canonical_name
     try:
         for packet in container.demux(stream):
+            check_wanted(path)
             if found.first_frame is None:
                 found.first_frame = next(iter(packet.decode()), None)
             if not packet.size:
                 continue
             if not found.count:
                 found.start, found.start_stamps = packet_mark(packet), (packet.pts, packet.dts)
-            # Bit 4 of a VP8 frame is show_frame (RFC 6386, section 9.1); other codecs show one frame for each packet.
-            hidden = hides_frames and not bytes(packet)[0] & 0x10
-            if not (packet.is_discard or hidden):
+            if not (packet.is_discard or (codec in _HIDING_CODECS and _is_hidden(bytes(packet), codec))):
                 found.times.append(packet.pts)
                 if packet.is_keyframe and packet.pts is not None:
                     found.keys.append((packet.pts, found.count))
             found.count += 1
             found.corrupt += packet.is_corrupt
-    except (av.error.FFmpegError, OSError) as error:
+    except READING_FAULTS as error:
         raise DecodeError(path, f"the file cannot be read after packet {found.count}: {reading_fault(error)}") from None
     return found
+
+
+def _is_hidden(data: bytes, codec: str) -> bool:
+    """Return whether a packet's frame is not to be shown, but only for others to build on.
+
+    Args:
+        data: of the packet, at least one byte.
+        codec: one of ``_HIDING_CODECS``.
+    """
+    if codec == "vp8":  # show_frame: RFC 6386, section 9.1
+        return not data[0] & 0x10
+    # A superframe (VP9 bitstream specification, annex B), whose last frame is shown, ends with an index between two
+    # equal bytes: 110, size of a frame's size less one (2 bits), number of frames less one (3 bits).
+    last = data[-1]
+    length = 2 + ((last >> 3 & 3) + 1) * ((last & 7) + 1)
+    if last & 0xE0 == 0xC0 and data[-length:][0] == last:
+        return False
+    # The uncompressed header (section 6.2), bits from the highest: marker 2, profile 2, in profile 3 a reserved one,
+    # show_existing_frame, frame_type, show_frame.
+    bits = data[0] << 1 if data[0] & 0x30 == 0x30 else data[0]
+    return not bits & 0x08 and not bits & 0x02
 
 
 def _finish(path: str, container: InputContainer, stream: VideoStream, packets: _Packets) -> VideoIndex:
     frame, kind = packets.first_frame, container.format.name
     distinct = None not in packets.times and len(set(packets.times)) == len(packets.times)
     stamps: list[int] = sorted(packets.times) if distinct else []
-    times = stamps if kind in _TIMED_FORMATS else []
-    keys = sorted(packets.keys) if times else []
+    if stamps and kind in _STAMPED_FORMATS:
+        stamps = stamps[_count_leading(stamps, packets) :]
+    times = stamps if kind in TIMED_FORMATS else []
+    keys = sorted(key for key in packets.keys if key[0] >= times[0]) if times else []
     starts = [stamp for stamp in packets.start_stamps if stamp is not None]
     quarters = frame.rotation / 90
     return VideoIndex(
@@ -201,12 +239,13 @@ def _finish(path: str, container: InputContainer, stream: VideoStream, packets: 
         stream=stream.index,
         is_best=container.streams.best("video") is stream,
         packets=packets.count,
-        num_frames=len(packets.times),
-        fps=_frame_rate(stream, packets.times),
+        num_frames=len(stamps or packets.times),
+        fps=_frame_rate(stream, stamps or packets.times),
         # As decord and most players: a matrix that is no quarter turn is left alone.
         rotation=int(quarters) % 4 if quarters.is_integer() else 0,
         stored_size=(frame.height, frame.width),
         pixel_format=frame.format.name,
+        interlaced=frame.interlaced_frame,
         start=packets.start,
         start_time=min(starts) if starts and kind in _REWINDABLE_FORMATS else None,
         time_base=stream.time_base,
@@ -217,18 +256,29 @@ def _finish(path: str, container: InputContainer, stream: VideoStream, packets: 
     )
 
 
+def _count_leading(stamps: list[int], packets: _Packets) -> int:
+    """Return how many frames come before the first that can be decoded, because they build on one not in the file.
+
+    Where the file begins with a key frame, that is so of frames shown before it; what else is missing is damage.
+    """
+    first = bisect_left(stamps, packets.first_frame.pts) if packets.first_frame.pts in stamps else 0
+    key, number = packets.keys[0] if packets.keys else (stamps[-1], 0)
+    return first if number or (first and stamps[first - 1] < key) else 0
+
+
 def _frame_rate(stream: VideoStream, times: list[int | None]) -> float:
     """Return the average frames each second: what the file says, unless its time stamps plainly say other.
 
     A header's rate is exact where it is right (30000/1001), and stamps are rounded to the stream's unit. It is wrong in
     files of a variable rate and where a program wrote what it pleased: there the frames shown less one, over the time
-    from the first to the last, counts.
+    from the first to the last, counts. Stamps that are missing or come twice (files put together from several, MPEG
+    program streams) tell nothing where the file says something.
     """
     said = next((float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate), 0.0)
-    known = [time for time in times if time is not None]
+    known = {time for time in times if time is not None}
     span = (max(known) - min(known)) * float(stream.time_base) if known and stream.time_base else 0.0
-    if span > 0:
-        expected = (len(known) - 1) / said if said else 0.0
+    if span > 0 and (len(known) == len(times) or not said):
+        expected = (len(times) - 1) / said if said else 0.0
         if abs(span - expected) > max(_RATE_TOLERANCE * expected, 2 * float(stream.time_base)):
-            return (len(known) - 1) / span
+            return (len(times) - 1) / span
     return said or 25.0  # FFmpeg's own assumption where a file says nothing and shows a single frame

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +19,7 @@ from uniformer_video.video.picture_names import list_pictures, parse_template
 from uniformer_video.video.pyav import PyAVReader
 from uniformer_video.video.reader import DecodeError
 from uniformer_video.video.resample import frame_step
-from uniformer_video.video.walk import decoded_frames
-from uniformer_video.video.watch import NotInTimeError, watched
+from uniformer_video.video.watch import NotInTimeError, check_wanted, watched
 
 # Bytes read at a time.
 _BLOCK = 1 << 20
@@ -89,10 +87,9 @@ def probe_video(
     path = os.fspath(path)
     if image_template:
         parse_template(image_template)
-    given_up = threading.Event()
 
     def work() -> Probe:
-        return _Prober(path, full, given_up, image_template, image_fps).probe()
+        return _Prober(path, full, image_template, image_fps).probe()
 
     if timeout_seconds <= 0:
         return work()
@@ -104,20 +101,14 @@ def probe_video(
             complaint=f"not read within {timeout_seconds:g} seconds",
         )
     except NotInTimeError as error:
-        given_up.set()
         return Probe(path, reason=error.cause, kind="timeout")
-
-
-class _GivenUp(Exception):
-    """Nobody waits for this work any more."""
 
 
 class _Prober:
     """One look at one video: collects what is known, so that a fault on the way leaves what was found before."""
 
-    def __init__(self, path: str, full: bool, given_up: threading.Event, template: str, fps: float) -> None:
+    def __init__(self, path: str, full: bool, template: str, fps: float) -> None:
         self.path, self.full, self.template, self.fps = path, full, template, fps
-        self._given_up = given_up
         self._found: dict[str, Any] = {}
 
     def probe(self) -> Probe:
@@ -128,7 +119,7 @@ class _Prober:
             return Probe(self.path, reason=error.cause, kind=kind, **self._found)
         except OSError as error:
             return Probe(self.path, reason=error.strerror or str(error), kind="unreadable", **self._found)
-        except (ValueError, MemoryError, _GivenUp) as error:  # what PyAV makes of some senseless numbers in a header
+        except (ValueError, MemoryError) as error:  # what PyAV makes of some senseless numbers in a header
             reason = " ".join(f"cannot be read: {error or type(error).__name__}".split())
             return Probe(self.path, reason=reason, kind="damaged", **self._found)
         return Probe(self.path, ok=True, **self._found)
@@ -187,8 +178,8 @@ class _Prober:
         }
         if self.full:
             with PyAVReader(self.path) as reader:
-                for _ in decoded_frames(reader):
-                    self._go_on()
+                for _ in reader.decoded_frames():
+                    pass
 
     def _look_at_folder(self) -> None:
         try:
@@ -211,7 +202,7 @@ class _Prober:
                     self._found |= {"codec": (image.format or "").lower(), "pixel_format": image.mode}
                 whole = hashlib.sha256()
                 for number, file in enumerate(files if self.full else ()):
-                    self._go_on()
+                    check_wanted(self.path)
                     reader.frames_at([number])
                     digest = hashlib.sha256()
                     self._read(file, digest)
@@ -224,12 +215,8 @@ class _Prober:
     def _read(self, path: str, digest: Any) -> None:
         with open(path, "rb", buffering=0) as file:
             while block := file.read(_BLOCK):
-                self._go_on()
+                check_wanted(self.path)
                 digest.update(block)
-
-    def _go_on(self) -> None:
-        if self._given_up.is_set():
-            raise _GivenUp
 
 
 class _Fault(DecodeError):

@@ -11,9 +11,10 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from uniformer_video.video.container import open_container, reading_fault, video_stream
+from uniformer_video.video.container import READING_FAULTS, open_container, reading_fault, video_stream
 from uniformer_video.video.index import PacketMark, open_indexed, packet_mark
 from uniformer_video.video.reader import DecodeError, ReaderBase
+from uniformer_video.video.watch import check_wanted
 
 # A seek costs about as much as decoding a few frames (it empties the decoder), so a smaller saving is not worth one.
 _WORTHWHILE_SKIP = 16
@@ -30,10 +31,10 @@ class _NotTimed(Exception):
 class PyAVReader(ReaderBase):
     """A :class:`~uniformer_video.video.reader.VideoReader` on PyAV.
 
-    Frames are known by their time stamps (mp4, mov, mkv, webm) or, where a container's time stamps mean little (avi,
-    MPEG streams), counted from the start. A frame that the decoder marks as damaged, one it drops, and all that build
-    on it up to the next key frame, are not given out. (Damaged bytes that happen to be valid code show no error to any
-    decoder.)
+    Frames are known by their time stamps (mp4, mov, mkv, webm, most MPEG streams) or, where time stamps mean little
+    (avi) or some are missing, counted from the start. A frame that the decoder marks as damaged, one it drops, and all
+    that build on it up to the next key frame, are not given out. (Damaged bytes that happen to be valid code show no
+    error to any decoder.)
 
     RGB conversion is swscale's fast path without accurate rounding, which is what decord 0.6 does: the pixels are the
     same to the bit for 8-bit 4:2:0 video of even height.
@@ -56,8 +57,8 @@ class PyAVReader(ReaderBase):
         self._container: av.container.InputContainer | None
         self._index, self._container = open_indexed(self.path, threads)
         self.num_frames, self.fps, self.size = self._index.num_frames, self._index.fps, self._index.size
-        self._timed = bool(self._index.times)
-        self._number = {time: number for number, time in enumerate(self._index.times)}
+        self._timed = bool(self._index.frame_stamps)
+        self._number = {stamp: number for number, stamp in enumerate(self._index.frame_stamps)}
         self._reformatter = VideoReformatter()
         if self._index.start_time is None:
             self._release()
@@ -79,7 +80,7 @@ class PyAVReader(ReaderBase):
 
         def keep(number: int, frame: VideoFrame) -> None:
             first, *others = places[number]
-            frames[first] = self._upright_rgb(frame)
+            frames[first] = self.upright_rgb(frame)
             for position in others:
                 frames[position] = frames[first]
 
@@ -89,6 +90,55 @@ class PyAVReader(ReaderBase):
             self._timed = False
             self._decode(list(places), keep)
         return torch.from_numpy(frames)
+
+    def decoded_frames(self) -> Iterator[VideoFrame]:
+        """Yield every frame in order, as the decoder gives it: frame k is the k-th yielded.
+
+        Frames are refused for the same faults as in :meth:`frames_at`.
+
+        Raises:
+            DecodeError: a frame that is missing, damaged, or builds on one that is.
+        """
+        due, expected, damage = 0, 0, ""
+        # Opened anew, a file needs no seek that could miss its start.
+        self._release()
+        try:
+            for frame in self._decoded(-1):
+                if isinstance(frame, str):
+                    damage = frame
+                    if not self._timed:  # The count is lost with the frame.
+                        break
+                    continue
+                try:
+                    number = self._number_of(frame, expected)
+                except _NotTimed:  # From here on frames are counted; up to here the count is the same.
+                    self._timed, number = False, expected
+                    if damage:
+                        break
+                damage = self._damage(frame, number, expected, damage)
+                expected = number + 1
+                if number < due:
+                    continue
+                if number > due or damage:
+                    damage = damage or "it is missing"
+                    break
+                yield frame
+                due += 1
+                if due == self.num_frames:
+                    return
+        except _PassError as error:
+            raise DecodeError(self.path, str(error)) from None
+        raise DecodeError(self.path, self._failure(due, damage or "the video ends before it"))
+
+    def upright_rgb(self, frame: VideoFrame) -> np.ndarray:
+        """Return the pixels of a frame of this video, uint8 (height, width, 3) RGB, turned upright; a view."""
+        height, width = self._index.stored_size
+        picture = self._reformatter.reformat(
+            frame, width, height, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1
+        )
+        plane = picture.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
+        return np.rot90(rows.reshape(height, width, 3), self._index.rotation)
 
     def _decode(self, wanted: list[int], keep: Callable[[int, VideoFrame], None]) -> None:
         for key, run in self._runs(wanted):
@@ -106,7 +156,7 @@ class PyAVReader(ReaderBase):
 
     def _runs(self, wanted: list[int]) -> Iterator[tuple[int, list[int]]]:
         """Cut rising ``wanted`` into runs, each with the key frame to start from (-1: the start of the file)."""
-        if not self._timed:
+        if not (self._timed and self._index.times):
             if wanted:
                 yield -1, wanted
             return
@@ -139,7 +189,7 @@ class PyAVReader(ReaderBase):
         for frame in self._decoded(key):
             if isinstance(frame, str):
                 if not self._timed:  # The count is lost with the frame.
-                    raise _PassError(f"frame {due} of {self.num_frames} cannot be decoded: {frame}")
+                    raise _PassError(self._failure(due, frame))
                 damage = frame
                 continue
             number = self._number_of(frame, expected)
@@ -147,18 +197,21 @@ class PyAVReader(ReaderBase):
             expected = number + 1
             if number >= due:
                 if number > due or damage:
-                    raise _PassError(f"frame {due} of {self.num_frames} cannot be decoded: {damage or 'it is missing'}")
+                    raise _PassError(self._failure(due, damage or "it is missing"))
                 keep(number, frame)
                 due = next(left, -1)
                 if due < 0:
                     return
-        raise _PassError(f"frame {due} of {self.num_frames} cannot be decoded: {damage or 'the video ends before it'}")
+        raise _PassError(self._failure(due, damage or "the video ends before it"))
+
+    def _failure(self, number: int, cause: str) -> str:
+        return f"frame {number} of {self.num_frames} cannot be decoded: {cause}"
 
     def _number_of(self, frame: VideoFrame, expected: int) -> int:
         if not self._timed:
             return expected
         number = self._number.get(frame.pts)
-        if number is None:
+        if number is None or (number < expected and not self._index.times):
             raise _NotTimed
         return number
 
@@ -176,13 +229,14 @@ class PyAVReader(ReaderBase):
         try:
             container, stream, mark = self._at(key)
             for number, packet in enumerate(container.demux(stream)):
+                check_wanted(self.path)
                 if number == 0 and packet_mark(packet)[: len(mark)] != mark:
                     raise _PassError("the seek did not reach its packet")
                 try:
                     yield from packet.decode()
                 except av.error.InvalidDataError:
                     yield "its data is damaged"
-        except (av.error.FFmpegError, OSError) as error:
+        except READING_FAULTS as error:
             raise _PassError(f"reading failed: {reading_fault(error)}") from None
 
     def _can_rewind(self) -> bool:
@@ -209,12 +263,3 @@ class PyAVReader(ReaderBase):
         if self._container is not None:
             self._container.close()
             self._container = None
-
-    def _upright_rgb(self, frame: VideoFrame) -> np.ndarray:
-        height, width = self._index.stored_size
-        picture = self._reformatter.reformat(
-            frame, width, height, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1
-        )
-        plane = picture.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
-        return np.rot90(rows.reshape(height, width, 3), self._index.rotation)

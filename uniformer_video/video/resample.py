@@ -9,7 +9,10 @@ import numpy as np
 import torch
 
 from uniformer_video.runtime.errors import UserError
-from uniformer_video.video.reader import ReaderBase, VideoReader
+from uniformer_video.video.reader import DecodeError, ReaderBase, VideoReader
+
+MAX_FRAMES = 2**26
+"""The most frames that a video is resampled to, twelve days at 60 a second: more come of damaged time stamps only."""
 
 # How far the time between two frames may be off for the rounding of their time stamps, half a unit each. The coarsest
 # units in use that do not divide a frame: 1/600 second (QuickTime) and 1/1000 (Matroska, WebM, FLV).
@@ -31,6 +34,7 @@ class ResampledReader(ReaderBase):
         target_fps: frames each second, above 0.
 
     Raises:
+        DecodeError: more than ``MAX_FRAMES`` frames; ``reader`` is closed then.
         UserError: a rate that is none.
     """
 
@@ -44,6 +48,10 @@ class ResampledReader(ReaderBase):
         # Rounded are here both the last frame's time and the step.
         end = self._times[-1] + step - 2 * self._tolerance
         self.num_frames = max(math.ceil(end * self.fps), 1)
+        if self.num_frames > MAX_FRAMES:
+            reader.close()
+            cause = f"{end:.4g} seconds at {self.fps:g} frames a second are more than {MAX_FRAMES} frames"
+            raise DecodeError(self.path, f"{cause}; its time stamps are damaged, or DATA.TARGET_FPS is too high")
 
     @property
     def seconds(self) -> np.ndarray:

@@ -33,8 +33,8 @@ class UnsupportedByTorchcodec(UnsupportedByBackendError):
     """A file that PyAV reads and torchcodec cannot, or not to the same bits.
 
     The cases are: an address; a container whose time stamps do not name its frames (AVI, MPEG streams), so that frames
-    could not be compared; a pixel format other than yuv420p and yuvj420p; an odd height; torchcodec cannot open the
-    file, or sees another size, rotation or number of frames.
+    could not be compared; a pixel format other than yuv420p and yuvj420p; interlaced pictures; an odd height;
+    torchcodec cannot open the file, or sees another size, rotation or number of frames.
     """
 
 
@@ -179,6 +179,8 @@ class TorchcodecReader(ReaderBase):
             raise UnsupportedByTorchcodec(
                 self.path, f"torchcodec is not exact in the pixel format {index.pixel_format}"
             )
+        if index.interlaced:
+            raise UnsupportedByTorchcodec(self.path, "torchcodec is not exact in interlaced video")
         height = index.stored_size[0]
         if height % 2:
             cause = "torchcodec is not exact at an odd height"

@@ -19,7 +19,6 @@ from uniformer_video.video.container import is_url, open_container
 from uniformer_video.video.index import VideoIndex
 from uniformer_video.video.pyav import PyAVReader
 from uniformer_video.video.reader import DecodeError
-from uniformer_video.video.walk import decoded_frames
 from uniformer_video.video.writer import encoder_for, frame_rate, write_errors, written_beside
 
 _ENCODER = "libx264"
@@ -176,7 +175,7 @@ def _upright(reader: PyAVReader, size: tuple[int, int]) -> Iterator[VideoFrame]:
     turns = reader._index.rotation
     height, width = size if turns % 2 == 0 else size[::-1]
     reformatter = VideoReformatter()
-    for frame in decoded_frames(reader):
+    for frame in reader.decoded_frames():
         # YUV is scaled as it is. RGB becomes what players take untagged YUV for.
         colors = Colorspace.ITU601 if frame.colorspace == _RGB else None
         small = reformatter.reformat(

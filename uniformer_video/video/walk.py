@@ -10,11 +10,9 @@ import os
 from collections.abc import Iterator
 
 import numpy as np
-from av.video.frame import VideoFrame
 
 from uniformer_video.video.frames import FrameFolderReader
-from uniformer_video.video.pyav import PyAVReader, _NotTimed, _PassError
-from uniformer_video.video.reader import DecodeError
+from uniformer_video.video.pyav import PyAVReader
 
 
 def iterate_frames(path: str, *, threads: int = 1, image_template: str = "") -> Iterator[np.ndarray]:
@@ -35,47 +33,5 @@ def iterate_frames(path: str, *, threads: int = 1, image_template: str = "") -> 
                 yield folder.frames_at([number])[0].numpy()
         return
     with PyAVReader(path, threads=threads) as reader:
-        for frame in decoded_frames(reader):
-            yield np.ascontiguousarray(reader._upright_rgb(frame))
-
-
-def decoded_frames(reader: PyAVReader) -> Iterator[VideoFrame]:
-    """Yield every frame of an open reader in order, as its decoder gives it: frame k is the k-th yielded.
-
-    Frames are refused for the same faults as in ``frames_at``.
-
-    Raises:
-        DecodeError: a frame that is missing, damaged, or builds on one that is.
-    """
-    due, expected, damage = 0, 0, ""
-    total = reader.num_frames
-    # Opened anew, a file needs no seek that could miss its start.
-    reader._release()
-    try:
-        for frame in reader._decoded(-1):
-            if isinstance(frame, str):
-                damage = frame
-                if not reader._timed:  # The count is lost with the frame.
-                    break
-                continue
-            try:
-                number = reader._number_of(frame, expected)
-            except _NotTimed:  # From here on frames are counted; up to here the count is the same.
-                reader._timed, number = False, expected
-                if damage:
-                    break
-            damage = reader._damage(frame, number, expected, damage)
-            expected = number + 1
-            if number < due:
-                continue
-            if number > due or damage:
-                damage = damage or "it is missing"
-                break
-            yield frame
-            due += 1
-            if due == total:
-                return
-    except _PassError as error:
-        raise DecodeError(reader.path, str(error)) from None
-    cause = damage or "the video ends before it"
-    raise DecodeError(reader.path, f"frame {due} of {total} cannot be decoded: {cause}")
+        for frame in reader.decoded_frames():
+            yield np.ascontiguousarray(reader.upright_rgb(frame))

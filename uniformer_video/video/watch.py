@@ -1,7 +1,8 @@
 """Reading a video within a time limit: calls that may never return run in a thread that is watched, and left behind.
 
 A decoder that loops and a disk that hangs cannot be stopped from outside. The thread that waits for them is abandoned:
-nothing of it is touched again, and as a daemon it does not keep the process from ending.
+nothing of it is touched again, and as a daemon it does not keep the process from ending. Work that is only slow asks
+step by step whether it is still wanted (``check_wanted``), so that it does not go on for nobody and slow down the rest.
 """
 
 from __future__ import annotations
@@ -47,12 +48,28 @@ _IDLE: list[_Hand] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_IDLE.clear)
 
+# Of a thread that does watched work: what tells that the work, and the watched work that it is part of, was given up.
+_WORK = threading.local()
+
 # What calls that never came back work on. It is kept, since freeing it could wait for its stuck thread.
 _STUCK: list[Any] = []
 
 
 class NotInTimeError(DecodeError):
     """The work on a video was given up, since it took too long."""
+
+
+def check_wanted(path: str) -> None:
+    """Raise where the watched work that this thread does, if any, has been given up. To be called between steps.
+
+    Args:
+        path: the file, for the error, which nobody waits for.
+
+    Raises:
+        NotInTimeError: nobody waits for the work any more.
+    """
+    if any(given_up.is_set() for given_up in getattr(_WORK, "given_up", ())):
+        raise NotInTimeError(path, "given up")
 
 
 def watched(
@@ -80,17 +97,19 @@ def watched(
     done = threading.Event()
     given_up = threading.Event()
     outcome: dict[str, Any] = {}
+    around = getattr(_WORK, "given_up", ())
 
     def progress() -> None:
-        if given_up.is_set():  # A thread that comes back late must not touch what has been opened since.
-            raise NotInTimeError(path, "given up")
+        check_wanted(path)  # A thread that comes back late must not touch what has been opened since.
         beat.set()
 
     def run() -> None:
+        _WORK.given_up = (*around, given_up)
         try:
             outcome["value"] = work(progress)
         except BaseException as error:  # handed over to the caller's thread below, whatever it is
             outcome["error"] = error
+        _WORK.given_up = ()
         done.set()
         beat.set()
 
@@ -98,8 +117,8 @@ def watched(
         hand = _IDLE.pop()
     except IndexError:
         hand = _Hand()
-    hand.do(run)
     try:
+        hand.do(run)
         while not done.is_set():
             if not beat.wait(patience):
                 given_up.set()
@@ -111,6 +130,7 @@ def watched(
         if done.is_set():
             _IDLE.append(hand)
         else:
+            given_up.set()
             hand.is_dismissed = True
             hand.do(lambda: None)  # it may wait for work already
     if "error" in outcome:

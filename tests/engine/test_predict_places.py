@@ -1,0 +1,70 @@
+"""Places that cannot take results, and files that results must not replace."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from uniformer_video.engine.predict_places import check_places, paths_beside
+from uniformer_video.runtime.errors import UserError
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("clip.mp4", "list.txt", "list.csv", "net.pyth", "sub/other.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "link.json").symlink_to("list.csv")
+    return tmp_path
+
+
+def check(videos=("clip.mp4",), read=("net.pyth", "", "list.txt", "list.csv"), **places):
+    check_places(**places, read=read, videos=videos)
+
+
+def test_places_that_do(here):
+    check()
+    check(json="-", csv="-")
+    check(json="a.json", csv="sub/a.csv", features="f.npz", video="out.mp4")
+    check(json=str(here / "a.json"), features="F.NPY", video="labelled")
+    check(features="parts/of/it", video="sub")
+    assert os.path.isdir("labelled") and os.path.isdir("parts/of/it")
+    assert sorted(os.listdir("sub")) == ["other.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ({"json": "no/a.json"}, r"^--json 'no/a\.json' cannot be written: .*no' is no folder; make it first$"),
+        ({"csv": "no/a.csv"}, "--csv 'no/a.csv' cannot be written"),
+        ({"features": "no/f.npz"}, "--features 'no/f.npz' cannot be written"),
+        ({"video": "no/out.mp4"}, "--video 'no/out.mp4' cannot be written"),
+        ({"json": "sub"}, "--json 'sub' is a folder; give the name of a file"),
+        ({"video": "clip.mp4"}, "--video 'clip.mp4' is the input itself; give another name"),
+        ({"video": "out.xyz"}, "videos are written to files that end in"),
+        ({"features": "f.txt"}, "--features 'f.txt': features are written to files that end in .npz or .npy, or to a"),
+        ({"features": "clip.mp4/f"}, "--features 'clip.mp4/f' cannot be written"),
+        ({"csv": "list.csv"}, "--csv would write over 'list.csv', which this command reads; give another name"),
+        ({"csv": "sub/../list.csv"}, "--csv would write over"),
+        ({"json": "link.json"}, "--json would write over 'link.json', which this command reads"),
+        ({"json": "clip.mp4"}, "--json would write over 'clip.mp4', which this command reads"),
+        ({"json": "net.pyth"}, "--json would write over 'net.pyth', which this command reads"),
+        ({"features": "list.npy"}, "--features would write over 'list.txt', which this command reads"),
+        ({"json": "a.out", "csv": "a.out"}, "--csv would write over 'a.out', which --json writes too"),
+    ],
+)
+def test_places_that_do_not(here, places, message):
+    with pytest.raises(UserError, match=message) as caught:
+        check(**places)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_file_for_several_videos(here):
+    with pytest.raises(UserError, match="--video 'out.mp4' is one file for 2 videos; give a folder"):
+        check(["clip.mp4", "sub/other.mp4"], video="out.mp4")
+
+
+def test_the_paths_of_features():
+    assert paths_beside("a/f.npy") == "a/f.txt"
