@@ -12,7 +12,7 @@ REFERENCE ?= ../shared
 help:
 	@echo "make demo       set up, generate videos, train, test, draw (about 5 minutes on 2 cores)"
 	@echo "make test       set up and run the tests"
-	@echo "make test-slow  the tests marked slow"
+	@echo "make test-slow  the tests marked slow (about 15 minutes on 2 cores)"
 	@echo "make lint       check style; make format mends it"
 	@echo "make bench      time the network against plain PyTorch"
 	@echo "make docs       write docs/CONFIG.md from the table of keys, MODEL_ZOO.md from the recipes"

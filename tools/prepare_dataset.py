@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -179,18 +178,14 @@ def check(args: argparse.Namespace) -> int:
 
 
 def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    from uniformer_video.runtime.cores import available_cores
+
     return {
         "fast": args.fast,
         "image_template": args.image_template,
-        "workers": args.workers or _cores(),
+        "workers": args.workers or available_cores(),
         "timeout_seconds": args.timeout,
     }
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -5,18 +5,19 @@ from __future__ import annotations
 import pytest
 import simplejson
 
-from uniformer_video.datasets import DATASETS, annotations
+from uniformer_video.datasets import DATASETS
 from uniformer_video.datasets.annotations import FAMILIES, read_annotation
 from uniformer_video.datasets.label_sets import LABEL_SETS
 from uniformer_video.datasets.records import VideoRecord
 from uniformer_video.runtime.errors import ConfigError, DataError
+from uniformer_video.runtime.logging import log_once
 
 KINETICS = "label,youtube_id,time_start,time_end,split\nmarching,abc,0,10,train\n"
 
 
 @pytest.fixture(autouse=True)
 def nothing_said():
-    annotations._say_once.cache_clear()
+    log_once.cache_clear()
 
 
 def touch(root, *names):

@@ -65,10 +65,25 @@ def test_the_first_line():
         ("old.mp4 files/my clip run", ["old.mp4 files/my clip", "run"]),
         ("a.b c run", ["a.b c", "run"]),
         ("a.mp4 b.mp4", ["a.mp4", "b.mp4"]),
+        ("a.mp4 opening door/window", ["a.mp4", "opening door/window"]),
+        ("a.mp4 door/window", ["a.mp4", "door/window"]),
+        ("a.mp4 3,7", ["a.mp4", "3,7"]),
+        ("a.mp4 3 jumps", ["a.mp4", "3 jumps"]),
+        ('a.mp4 "100 200"', ["a.mp4", "100 200"]),
     ],
 )
 def test_the_blank_behind_a_video_divides_or_the_last_one(line, cells):
     assert split_blank("f", 3, line) == (3, cells)
+
+
+@pytest.mark.parametrize("numbers", ["120 3", "120\t3", "120 \t 3", "3, 7", "3 ,7", "0.5 2.5 3", "120 -1", "1 2 3"])
+def test_several_numbers_behind_a_video_are_no_label(numbers):
+    with pytest.raises(DataError) as error:
+        split_blank("l.txt", 4, f"my v1.avi {numbers}")
+    assert str(error.value) == (
+        f"l.txt:4: {numbers!r} behind the video is several numbers; a line has a path and a label, "
+        "several labels as 1,2"
+    )
 
 
 def test_a_line_without_a_blank():

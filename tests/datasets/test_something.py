@@ -6,11 +6,11 @@ import pytest
 import simplejson
 
 from tests.helpers import barcode_frames, read_barcodes, write_video
-from uniformer_video.datasets import something
 from uniformer_video.datasets.label_sets import LABEL_SETS
 from uniformer_video.datasets.records import VideoRecord
 from uniformer_video.datasets.something import list_names, read_something
 from uniformer_video.runtime.errors import DataError
+from uniformer_video.runtime.logging import log_once
 from uniformer_video.video.open import open_video
 
 V2 = "something-something-v2-"
@@ -40,7 +40,7 @@ def write(path, value):
 
 @pytest.fixture(autouse=True)
 def nothing_said():
-    something._say_once.cache_clear()
+    log_once.cache_clear()
 
 
 @pytest.fixture

@@ -76,6 +76,24 @@ def test_rows_hold_frames_labels_and_shares(toy_set: Path, tmp_path: Path, monke
     assert seen["names"] == ["red", "green", "blue"]
 
 
+def test_names_are_those_of_the_test(toy_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, object] = {}
+    monkeypatch.setattr(room, "draw_contact_sheet", lambda rows, path, names, columns: seen.update(names=names))
+    _write(tmp_path, toy_set, torch.eye(3))
+    cfg = toy_cfg(toy_set, tmp_path, "DATA.PATH_TO_DATA_DIR", str(tmp_path / "moved"))
+    contact_sheet(cfg, videos=1)
+    assert seen["names"] == ["red", "green", "blue"]
+    # A test of a version that did not write them: from the data.
+    source = tmp_path / "test" / "predictions.npz"
+    with np.load(source) as content:
+        old = {name: content[name] for name in ("scores", "labels", "paths")}
+    np.savez(source, **old)
+    contact_sheet(cfg, videos=1)
+    assert seen["names"] == []
+    contact_sheet(toy_cfg(toy_set, tmp_path), videos=1)
+    assert seen["names"] == ["red", "green", "blue"]
+
+
 def test_draws_a_picture(toy_set: Path, tmp_path: Path) -> None:
     _write(tmp_path, toy_set, torch.eye(3))
     path = contact_sheet(toy_cfg(toy_set, tmp_path), videos=2)

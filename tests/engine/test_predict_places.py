@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from uniformer_video.engine.predict_places import check_places, paths_beside
+from uniformer_video.engine.predict_places import LabelledPlaces, check_places, paths_beside
 from uniformer_video.runtime.errors import UserError
 
 
@@ -64,6 +64,47 @@ def test_places_that_do_not(here, places, message):
 def test_one_file_for_several_videos(here):
     with pytest.raises(UserError, match="--video 'out.mp4' is one file for 2 videos; give a folder"):
         check(["clip.mp4", "sub/other.mp4"], video="out.mp4")
+
+
+def labelled(target, *videos):
+    """Return the files for ``(path, name)`` of some videos, in their order."""
+    places = LabelledPlaces(target, [path for path, _ in videos])
+    return [str(places.place(name)) for _, name in videos]
+
+
+class TestLabelled:
+    def test_a_file_and_a_folder_elsewhere(self, here):
+        assert labelled("out.mp4", ("clip.mp4", "clip")) == ["out.mp4"]
+        assert labelled("new", ("clip.mp4", "clip"), ("sub/other.mp4", "other")) == ["new/clip.mp4", "new/other.mp4"]
+        assert labelled("new", ("https://host/clip.mp4", "clip")) == ["new/clip.mp4"]
+
+    @pytest.mark.parametrize("target", ["sub", "sub/", "./sub/../sub", "link"])
+    def test_beside_an_input(self, here, target):
+        (here / "link").symlink_to("sub")
+        (place,) = labelled(target, ("sub/other.avi", "other"))  # other.mp4, a film of its own, is there
+        assert os.path.realpath(place) == str(here / "sub/other.labelled.mp4")
+        assert labelled(".", ("sub/other.avi", "other")) == ["other.mp4"]
+
+    def test_beside_any_input(self, here):
+        assert labelled("sub", ("clip.mp4", "clip"), ("sub/other.mp4", "other")) == [
+            "sub/clip.labelled.mp4",
+            "sub/other.labelled.mp4",
+        ]
+
+    def test_an_input_that_is_a_link(self, here):
+        (here / "sub/link.mkv").symlink_to("../clip.mp4")
+        assert labelled("sub", ("sub/link.mkv", "link")) == ["sub/link.labelled.mp4"]
+        assert labelled(".", ("sub/link.mkv", "clip")) == ["clip.labelled.mp4"]
+        (here / "new").mkdir()
+        (here / "new/clip.mp4").symlink_to("../clip.mp4")  # leads to the input
+        assert labelled("new", ("clip.mp4", "clip")) == ["new/clip.labelled.mp4"]
+
+    def test_neither_an_input_nor_each_other(self, here):
+        """The second time that all of a folder is labelled, the videos of the first time are inputs."""
+        videos = [("v/a.labelled.mp4", "a.labelled"), ("v/a.mp4", "a"), ("v/b.mp4", "b")]
+        for order in (videos, videos[::-1]):
+            places = labelled("v", *order)
+            assert len({*places, *(path for path, _ in videos)}) == 6
 
 
 def test_the_paths_of_features():

@@ -69,7 +69,8 @@ def test_the_arrays(tmp_path):
     scores = torch.randn(3, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     write(tmp_path / "new" / "test", scores)
     with np.load(tmp_path / "new" / "test" / "predictions.npz", allow_pickle=False) as content:
-        assert sorted(content) == ["labels", "paths", "scores"]
+        assert sorted(content) == ["class_names", "labels", "paths", "scores"]
+        assert content["class_names"].tolist() == []
         assert content["scores"].dtype == np.float32
         assert np.array_equal(content["scores"], scores.numpy().astype(np.float32))
         assert content["labels"].dtype == np.int64 and content["labels"].tolist() == [1, 0, 5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uniformer_video.prepare.prepared import Bad
 from uniformer_video.prepare.sieve import sift_entries, sift_probes
 from uniformer_video.prepare.sources import Entry
+from uniformer_video.prepare.splits import Item, complete_splits
 from uniformer_video.video.probe import Probe
 
 
@@ -115,6 +116,23 @@ class TestProbes:
     def test_kept_duplicates_do_not_cross_the_splits_of_the_source(self):
         entries = [entry("a", split="train"), entry("b", split="test"), entry("c", split="test"), entry("d")]
         good, bad = sift(entries, [probe(name, "same") for name in "abcd"], keep_duplicates=True)
-        assert [(e.name, e.split) for e in good] == [("b", "test"), ("c", "test"), ("d", "")]
+        assert [(e.name, e.split) for e in good] == [("b", "test"), ("c", "test"), ("d", "test")]
         assert len({e.group for e in good}) == 1
         assert bad == [Bad("/v/a", "duplicate in another split", "the same bytes as b, which is in test")]
+
+    def test_a_kept_duplicate_goes_where_its_twin_is_tested_on_and_not_where_its_own_group_is(self):
+        entries = [entry("A", split="test", group="g1"), entry("B", group="g2"), entry("C", split="train", group="g2")]
+        good, bad = sift(entries, [probe("A", "same"), probe("B", "same"), probe("C")], keep_duplicates=True)
+        assert bad == []
+        items = [Item(e.name, e.labels, e.group) for e in good]
+        given = {e.name: e.split for e in good if e.split}
+        splits, _ = complete_splits(items, given, {"train": 1.0, "val": 0.0, "test": 0.0})
+        assert splits == {"A": "test", "B": "test", "C": "train"}
+
+    def test_of_another_label_and_split_both_are_told(self):
+        entries = [entry("a", "run", split="train"), entry("b", "sit", split="test")]
+        _, (bad,) = sift(entries, [probe("a", "same"), probe("b", "same")], keep_duplicates=True)
+        assert bad.kind == "duplicate in another split"
+        assert bad.reason == (
+            "the same bytes as b, which is in test and is 'sit', while this one is 'run'; one is wrong"
+        )

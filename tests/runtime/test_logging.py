@@ -18,6 +18,7 @@ from uniformer_video.runtime.logging import (
     LOGGER_NAME,
     get_logger,
     log_json_stats,
+    log_once,
     on_terminal,
     progress,
     read_json_stats,
@@ -270,3 +271,13 @@ class TestProgress:
         assert on_terminal()
         monkeypatch.setattr(sys, "stderr", io.StringIO())
         assert not on_terminal()
+
+
+def test_what_is_said_once_is_not_said_again(tmp_path, capsys):
+    log_once.cache_clear()
+    setup_logging(tmp_path)
+    logger = get_logger(f"{LOGGER_NAME}.a")
+    for text in ("one 100 %", "one 100 %", "two"):
+        log_once(logger, text)
+    assert messages(capsys.readouterr().out) == [("I", "one 100 %"), ("I", "two")]
+    log_once.cache_clear()

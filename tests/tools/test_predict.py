@@ -158,6 +158,14 @@ class TestVideo:
         assert source.read_bytes() == before
         assert (tmp_path / "a.labelled.mp4").is_file()
 
+    def test_never_over_another_video_beside_the_input(self, command, toy_set, tmp_path):
+        source = write_video(tmp_path / "x.mkv", moving_square(10, 96, 128), fps=10)
+        Path(tmp_path / "x.mp4").write_bytes(b"another film")
+        assert command(source, "--video", tmp_path)[0] == 0
+        assert (tmp_path / "x.mp4").read_bytes() == b"another film"
+        with open_video(str(tmp_path / "x.labelled.mp4")) as reader:
+            assert reader.num_frames == 10
+
     @pytest.mark.parametrize(
         ("target", "message"),
         [

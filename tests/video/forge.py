@@ -75,6 +75,19 @@ def leave_out_packets(path: Path, source: Path, first: int) -> Path:
     return path
 
 
+def damage_packets(path: Path, source: Path, packets: range) -> Path:
+    """Write ``source`` with the bytes of some packets made 0xFF, in a sound container."""
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        stream = old.streams.video[0]
+        target = new.add_stream_from_template(stream)
+        for number, packet in enumerate(packet for packet in old.demux(stream) if packet.size):
+            copy = av.Packet(b"\xff" * packet.size if number in packets else bytes(packet))
+            copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+            copy.stream, copy.is_keyframe = target, packet.is_keyframe
+            new.mux(copy)
+    return path
+
+
 def repeat_stamps(path: Path, source: Path, packets: set[int]) -> Path:
     """Write ``source``, which has no B-frames, with some packets' time stamps the same as the packet's before."""
     with av.open(str(source)) as old, av.open(str(path), "w") as new:

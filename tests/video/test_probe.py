@@ -6,6 +6,7 @@ import os
 import pickle
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -208,6 +209,13 @@ def test_our_own_defects_are_not_a_files_fault(video, monkeypatch):
     for limit in (0.0, 60.0):
         with pytest.raises(ZeroDivisionError):
             probe_video(video("plain.mp4"), timeout_seconds=limit)
+
+
+@pytest.mark.parametrize("error", [IndexError("x"), OverflowError("x"), MemoryError()])
+def test_what_pyav_makes_of_senseless_numbers_is_a_files_fault(video, monkeypatch, error):
+    monkeypatch.setattr(probe_module, "open_indexed", Mock(side_effect=error))
+    probe = probe_video(video("plain.mp4"))
+    assert (probe.kind, probe.reason) == ("damaged", f"cannot be read: {str(error) or 'MemoryError'}")
 
 
 # Folders of pictures

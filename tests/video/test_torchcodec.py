@@ -103,6 +103,7 @@ def test_a_closed_reader_lets_go(video, fake):
         ("stream.ts", "torchcodec's frames cannot be told in the container mpegts"),
         ("tenbit.mp4", "torchcodec is not exact in the pixel format yuv420p10le"),
         ("odd.webm", "torchcodec is not exact at an odd height, 47"),
+        ("midst.mkv", "torchcodec would show other frames before the first key frame"),
     ],
 )
 def test_what_would_be_other_frames_is_refused(video, fake, name, cause):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 from uniformer_video.datasets.frame_lists import LIST_NAMES, is_frame_list, read_frame_list
@@ -14,7 +13,7 @@ from uniformer_video.datasets.records import Annotation
 from uniformer_video.datasets.something import list_names, read_something
 from uniformer_video.datasets.ucf_hmdb import CLASS_INDEX, read_hmdb51, read_ucf101, ucf_list_name
 from uniformer_video.runtime.errors import ConfigError, DataError
-from uniformer_video.runtime.logging import get_logger
+from uniformer_video.runtime.logging import get_logger, log_once
 
 logger = get_logger(__name__)
 
@@ -113,7 +112,7 @@ class _Reader:
         path = self._first(*LIST_NAMES[self.split])
         if path is not None:
             if self.split == "test" and path.name != LIST_NAMES["test"][0]:
-                _say_once(f"{path}: the test is of this validation list, as there is no test_videofolder.txt")
+                log_once(logger, f"{path}: the test is of this validation list, as there is no test_videofolder.txt")
             return self._frame_list(path)
         without = {"val": ", or move part of train.csv to val.csv", "test": ", or set TEST.ENABLE False"}
         raise DataError(
@@ -136,7 +135,7 @@ class _Reader:
                 f"{', '.join(names)}"
             )
         if self.split == "test" and path != self.folder / names[0]:
-            _say_once(f"{path}: the test is of this validation list, as there is no {names[0]}")
+            log_once(logger, f"{path}: the test is of this validation list, as there is no {names[0]}")
         if is_frame_list(path, self.separator):
             return self._frame_list(path)
         return self._path_label_list(path)
@@ -153,7 +152,7 @@ class _Reader:
         if path is None and self.split == "test":
             path = find_official(self.folder, "val")
             if path is not None:
-                _say_once(f"{path}: the test is of this validation list, as there is no test list")
+                log_once(logger, f"{path}: the test is of this validation list, as there is no test list")
         return read_kinetics_official(self.folder, path, self.split, **options) if path is not None else None
 
     def _frame_list(self, path: Path) -> Annotation:
@@ -189,8 +188,3 @@ class _Reader:
             "hmdb51": (f"*_test_split{official_split}.txt",),
         }  # fmt: skip
         return [f"{self.split}.csv", *official[self.family], LIST_NAMES[self.split][0]]
-
-
-@cache
-def _say_once(text: str) -> None:
-    logger.info("%s", text)

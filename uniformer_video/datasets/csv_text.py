@@ -13,6 +13,7 @@ from uniformer_video.datasets.video_folder import VIDEO_SUFFIXES
 from uniformer_video.runtime.errors import DataError
 
 _ENDING = re.compile(r"\.\w{2,5}(?=\s)")
+_NUMBERS = re.compile(r"[-+.,\d]+(?:\s+[-+.,\d]+)+")
 
 Row = tuple[int, list[str]]
 """The line that a row begins on, from 1, and its cells without the blanks around them."""
@@ -59,7 +60,7 @@ def split_blank(path: str | os.PathLike[str], line: int, text: str) -> Row:
     The blank behind a video's ending divides, so that a label may hold blanks, else the last one, so that a path may.
 
     Raises:
-        DataError: no blank between two words.
+        DataError: no blank between two words, or several numbers behind a video (`v.avi 120 3`: which is the label?).
     """
     text = text.strip()
     if '"' in text:
@@ -70,8 +71,14 @@ def split_blank(path: str | os.PathLike[str], line: int, text: str) -> Row:
         if len(rows) == 1 and len(rows[0]) == 2:
             return line, rows[0]
     ends = [m.end() for m in _ENDING.finditer(text) if m[0].lower() in VIDEO_SUFFIXES]
-    if len(ends) == 1 and "/" not in text[ends[0] :]:  # else an ending is that of a folder
-        return line, [text[: ends[0]], text[ends[0] :].strip()]
+    label = text[ends[0] :].strip() if len(ends) == 1 else ""
+    if label and "/" not in label.split()[0]:  # else an ending is that of a folder
+        if _NUMBERS.fullmatch(label):
+            raise DataError(
+                f"{path}:{line}: {short(label)} behind the video is several numbers; a line has a path and a label, "
+                "several labels as 1,2"
+            )
+        return line, [text[: ends[0]], label]
     words = text.rsplit(None, 1)
     if len(words) != 2:
         raise DataError(f"{path}:{line}: no label after a blank in {short(text)}; a list has a path and a label a line")

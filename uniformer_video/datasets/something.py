@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 
 from uniformer_video.datasets.csv_text import csv_rows
@@ -23,7 +22,7 @@ from uniformer_video.datasets.placing import Listed, place
 from uniformer_video.datasets.records import Annotation
 from uniformer_video.datasets.video_folder import names_in, video_folder
 from uniformer_video.runtime.errors import DataError
-from uniformer_video.runtime.logging import get_logger
+from uniformer_video.runtime.logging import get_logger, log_once
 
 logger = get_logger(__name__)
 
@@ -90,7 +89,7 @@ def _list_of(folder: Path, version: str, split: str) -> Path | None:
             return answers
         path = _find(folder, list_names(version, "val"))
         if path is not None:
-            _say_once(f"{path}: the test is of this validation list, as published (the test list has no labels)")
+            log_once(logger, f"{path}: the test is of this validation list, as published (the test list has no labels)")
         return path
     return _find(folder, list_names(version, split))
 
@@ -98,11 +97,6 @@ def _list_of(folder: Path, version: str, split: str) -> Path | None:
 def _find(folder: Path, names: Sequence[str]) -> Path | None:
     paths = (folder / below / name for below in FOLDERS for name in names)
     return next((path for path in paths if is_file(path)), None)
-
-
-@cache
-def _say_once(text: str) -> None:
-    logger.info("%s", text)
 
 
 def _read_json_list(path: Path) -> list[_Named]:

@@ -60,6 +60,8 @@ def contact_sheet(cfg: CfgNode, *, videos: int = 30, columns: int = 3) -> Path:
         raise DataError(f"{source}: no such file; run the test first (TEST.ENABLE True)")
     with np.load(source) as results:
         scores, labels, paths = results["scores"], results["labels"], results["paths"]
+        # As the test had them: the data may lie elsewhere now. Tests of older versions have not written them.
+        names = results["class_names"].tolist() if "class_names" in results else []
     if labels.ndim > 1:
         raise DataError(f"{source}: its videos have several labels each; the sheet is for sets with one")
     views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
@@ -78,9 +80,10 @@ def contact_sheet(cfg: CfgNode, *, videos: int = 30, columns: int = 3) -> Path:
         prediction = int(predictions[number])
         share = float(shares[number, prediction])
         rows.append(ContactRow(frames, int(labels[number]), prediction, share, str(paths[number])))
-    records = [VideoRecord(str(path), int(label)) for path, label in zip(paths, labels, strict=True)]
-    data = Path(cfg.DATA.PATH_TO_DATA_DIR)
-    names = find_class_names(data, records, cfg.MODEL.NUM_CLASSES, label_set_name=cfg.DATA.LABEL_SET) or []
+    if not names:
+        records = [VideoRecord(str(path), int(label)) for path, label in zip(paths, labels, strict=True)]
+        data, label_set = Path(cfg.DATA.PATH_TO_DATA_DIR), cfg.DATA.LABEL_SET
+        names = find_class_names(data, records, cfg.MODEL.NUM_CLASSES, label_set_name=label_set) or []
     path = folder / "contact_sheet.png"
     draw_contact_sheet(rows, path, names, columns)
     return path

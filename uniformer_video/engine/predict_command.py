@@ -6,21 +6,19 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TextIO
 
 from uniformer_video.drawing.bars import shows_unicode, terminal_width
 from uniformer_video.engine import predict_output as output
 from uniformer_video.engine.device import hardware_name
 from uniformer_video.engine.predict_inputs import Input, find_inputs
-from uniformer_video.engine.predict_places import STDOUT, check_places
+from uniformer_video.engine.predict_places import STDOUT, LabelledPlaces, check_places
 from uniformer_video.engine.prediction import Prediction
 from uniformer_video.engine.predictor import Predictor
 from uniformer_video.engine.timeline import Timeline
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.runtime.paths import make_output_dir
 from uniformer_video.video.reader import DecodeError
-from uniformer_video.video.writer import ENCODERS
 
 SOME_FAILED = 1
 """Exit code where videos could not be read."""
@@ -106,6 +104,7 @@ class _Run:
     def __init__(self, options: Options, predictor: Predictor, videos: Sequence[Input]) -> None:
         self.options, self.predictor, self.videos = options, predictor, videos
         self.names = output.output_names([video.path for video in videos])
+        self.places = LabelledPlaces(options.video, [video.path for video in videos])
         # Standard output is for the data where a program asks for them there.
         self.screen: TextIO = sys.stderr if STDOUT in (options.json, options.csv) else sys.stdout
         self.width = terminal_width(self.screen)
@@ -178,11 +177,7 @@ class _Run:
     def _draw(self, found: Prediction | Timeline, name: str) -> None:
         from uniformer_video.engine.label_video import write_labelled
 
-        target = Path(self.options.video)
-        if target.suffix.lower() not in ENCODERS:
-            target = target / f"{name}.mp4"
-        if target.exists() and os.path.realpath(target) == os.path.realpath(found.path):
-            target = target.with_name(f"{name}.labelled.mp4")
+        target = self.places.place(name)
         try:
             write_labelled(found, target, self.predictor.opener)
         except DecodeError as error:

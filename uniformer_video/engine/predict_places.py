@@ -12,6 +12,7 @@ from uniformer_video.video.writer import ENCODERS, encoder_for
 
 STDOUT = "-"
 FEATURE_ENDINGS = (".npz", ".npy")
+_LABELLED = ".labelled.mp4"
 
 
 def check_places(
@@ -48,6 +49,33 @@ def check_places(
         taken[place] = f"which {option} writes too"
     if video:
         _check_video(video, videos)
+
+
+class LabelledPlaces:
+    """The files for labelled videos: never over an input, nor over what else lies in a folder with inputs.
+
+    Args:
+        target: a file for the only video, or a folder.
+        videos: all videos of the run.
+    """
+
+    def __init__(self, target: str, videos: Sequence[str]) -> None:
+        self.target = Path(target)
+        self.taken = {os.path.realpath(path) for path in videos}
+        # A link lies in one folder and its file in another.
+        self.folders = {os.path.dirname(path) for path in self.taken}
+        self.folders |= {os.path.realpath(os.path.dirname(path)) for path in videos}
+
+    def place(self, name: str) -> Path:
+        """Return the file for a video called ``name``, which no other video gets."""
+        if self.target.suffix.lower() in ENCODERS:
+            return self.target
+        # `clip.mp4` beside the input `clip.avi` would be somebody else's.
+        place = self.target / (f"{name}{_LABELLED}" if os.path.realpath(self.target) in self.folders else f"{name}.mp4")
+        while os.path.realpath(place) in self.taken:
+            place = place.with_name(place.name.removesuffix(".mp4") + _LABELLED)
+        self.taken.add(os.path.realpath(place))
+        return place
 
 
 def paths_beside(target: str) -> str:

@@ -74,6 +74,7 @@ def write_predictions(
             scores=scores.numpy().astype(np.float32),
             labels=multi_hot(own, scores.shape[1]) if multi_label else np.asarray(labels, dtype=np.int64),
             paths=np.asarray(paths, dtype=np.str_),
+            class_names=np.asarray(class_names or [], dtype=np.str_),
         )
     count = min(TOP, scores.shape[1])
     # A stable sort gives equal scores to the lower class number, as the accuracy counts them.

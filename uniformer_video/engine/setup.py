@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 from fvcore.common.config import CfgNode
 from torch import nn
@@ -13,6 +11,7 @@ from uniformer_video.datasets.dataset import VideoDataset
 from uniformer_video.datasets.loader import BalancedBatches, InOrderBatches, TrainBatches, make_loader
 from uniformer_video.models.build import build_model
 from uniformer_video.runtime import distributed
+from uniformer_video.runtime.cores import available_cores
 from uniformer_video.runtime.errors import DataError
 from uniformer_video.runtime.logging import get_logger
 from uniformer_video.runtime.seed import Stream, seed_everything
@@ -84,6 +83,5 @@ def _loader(
 def _num_workers(cfg: CfgNode) -> int:
     if cfg.DATA_LOADER.NUM_WORKERS != "auto":
         return cfg.DATA_LOADER.NUM_WORKERS
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = max(1, distributed.world_size() // cfg.NUM_SHARDS)
-    return min(MOST_WORKERS, max(1, cores // processes))
+    return min(MOST_WORKERS, max(1, available_cores() // processes))

@@ -55,8 +55,8 @@ def sift_probes(
     """Return the entries whose files can be used, and the others.
 
     Of files with the same bytes the first by name stays (of a source with splits, the one in test, then in val). Where
-    they are kept, those stay too that are not in another split by the source, and all become one group: no split trains
-    on what another tests.
+    they are kept, those stay too that are not in another split by the source, and all become one group, in the split of
+    the first: no split trains on what another tests.
 
     Args:
         entries: one for each file.
@@ -81,28 +81,33 @@ def sift_probes(
         if probes[entry.path].sha256:
             twins[probes[entry.path].sha256].append(entry)
     dropped, kept = set(), []
+    home: dict[str, str] = {}  # the split of each kept twin: its own group may be in another
     for same in twins.values():
         first, *others = sorted(same, key=lambda entry: (_PRECEDENCE[entry.split], entry.name))
         together = [first]
         for entry in others:
             if keep_duplicates and entry.split in ("", first.split):
                 together.append(entry)
+                home[entry.path] = first.split
                 continue
             dropped.add(entry.path)
             bad.append(_bad(entry, *_duplicate(entry, first, leak=keep_duplicates)))
         kept += [together] if len(together) > 1 else []
-    return _one_group([entry for entry in good if entry.path not in dropped], kept), bad
+    good = [replace(entry, split=home.get(entry.path, entry.split)) for entry in good if entry.path not in dropped]
+    return _one_group(good, kept), bad
 
 
 def _duplicate(entry: Entry, first: Entry, *, leak: bool) -> tuple[str, str]:
-    if leak:
-        return "duplicate in another split", f"the same bytes as {first.name}, which is in {first.split}"
-    if set(entry.labels) == set(first.labels):
-        return "duplicate", f"the same bytes as {first.name}"
-    return (
-        "duplicate with another label",
-        f"the same bytes as {first.name}, which is {_words(first)}, while this one is {_words(entry)}; one is wrong",
-    )
+    reason = f"the same bytes as {first.name}"
+    facts = [f"in {first.split}"] if leak else []
+    wrong = ""
+    if set(entry.labels) != set(first.labels):
+        facts.append(_words(first))
+        wrong = f", while this one is {_words(entry)}; one is wrong"
+    if facts:
+        reason += f", which is {' and is '.join(facts)}{wrong}"
+    kind = "duplicate in another split" if leak else "duplicate with another label" if wrong else "duplicate"
+    return kind, reason
 
 
 def _one_group(entries: Sequence[Entry], twins: Sequence[Sequence[Entry]]) -> list[Entry]:

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,6 +64,12 @@ def setup_logging(output_dir: Path | None, *, main: bool = True, rank: int = 0) 
         handler.setFormatter(logging.Formatter("[%(asctime)s %(levelname).1s] %(message)s", "%m-%d %H:%M:%S"))
         handler.setLevel(logging.INFO if main else logging.WARNING)
         logger.addHandler(handler)
+
+
+@cache
+def log_once(logger: logging.Logger, text: str) -> None:
+    """Log ``text`` as information, once in a process however often it is asked for."""
+    logger.info("%s", text)
 
 
 def log_json_stats(logger: logging.Logger, stats: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ MAX_PICTURE_PIXELS = 2**26
 far more (30000x30000 is 2.7 GB as RGB), and a process that takes more memory than there is gets killed."""
 READING_FAULTS = (av.error.FFmpegError, OSError, IndexError, ValueError, OverflowError, MemoryError)
 """What PyAV raises about a file: besides FFmpeg's errors those of its own about senseless numbers in it, and about
-streams that come up in its middle."""
+streams that come up in its middle. DecodeError is none of these (no ValueError) on purpose: what catches them would
+otherwise put its own words in place of a cause already found."""
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),

@@ -51,8 +51,9 @@ class UnsupportedByDecord(UnsupportedByBackendError):
 
     The cases are: the first video stream is not the one that decord chooses; an MPEG transport stream; an mkv or webm
     that is rotated; an mp4, mov, mkv or webm whose frames have no time stamps of their own; a pixel format other than
-    yuv420p and yuvj420p; interlaced pictures; an odd height; decord cannot open the file (no decoder, no duration in
-    its header), or finds another number of frames in it than it holds.
+    yuv420p and yuvj420p; interlaced pictures; an odd height; a recording that begins between two key frames, or whose
+    first frame is damaged; decord cannot open the file (no decoder, no duration in its header), or finds another
+    number of frames in it than it holds.
     """
 
 
@@ -113,6 +114,8 @@ class DecordReader(ReaderBase):
             raise UnsupportedByDecord(self.path, f"decord does not see the rotation in the container {container}")
         if container in TIMED_FORMATS and not self._index.times:
             raise UnsupportedByDecord(self.path, "decord needs frames with time stamps of their own")
+        if not self._index.begins_whole:
+            raise UnsupportedByDecord(self.path, "decord would show other frames before the first key frame")
         if pixels not in _EXACT_PIXEL_FORMATS:
             raise UnsupportedByDecord(self.path, f"decord is not exact in the pixel format {pixels}")
         if self._index.interlaced:

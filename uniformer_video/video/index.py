@@ -60,6 +60,7 @@ class VideoIndex:
         stored_size: (height, width) before that rotation.
         pixel_format: FFmpeg's name of the first frame's pixel format, such as "yuv420p".
         interlaced: whether the first frame is made of two fields.
+        begins_whole: whether the first frame counted is the first that a decoder gives, and nothing failed before it.
         start: mark of the stream's first packet.
         start_time: time stamp to seek to for that packet, in the stream's units; None where the container does not seek
             there reliably.
@@ -81,6 +82,7 @@ class VideoIndex:
     stored_size: tuple[int, int]
     pixel_format: str
     interlaced: bool
+    begins_whole: bool
     start: PacketMark
     start_time: int | None
     time_base: Fraction
@@ -124,6 +126,8 @@ class _Packets:
     times: list[int | None] = field(default_factory=list)
     keys: list[tuple[int, int]] = field(default_factory=list)
     first_frame: VideoFrame | None = None
+    begins_with_key: bool = False
+    has_fault: bool = False
 
 
 def packet_mark(packet: av.Packet) -> PacketMark:
@@ -135,7 +139,7 @@ def index_video(path: str) -> VideoIndex:
     """Read all packets of a file's video stream and decode its first frame.
 
     Raises:
-        DecodeError: the file cannot be opened, has no video stream, breaks off, or its first frame cannot be decoded.
+        DecodeError: the file cannot be opened, has no video stream, breaks off, or none of its frames can be decoded.
     """
     index, container = open_indexed(path)
     container.close()
@@ -146,7 +150,6 @@ def open_indexed(path: str, threads: int = 1) -> tuple[VideoIndex, InputContaine
     """As :func:`index_video`, and hand over the open container, which stands at its end.
 
     Args:
-        path: the file.
         threads: decoding threads of its video stream.
 
     Raises:
@@ -186,11 +189,20 @@ def _read_packets(container: InputContainer, stream: VideoStream, path: str) -> 
         for packet in container.demux(stream):
             check_wanted(path)
             if found.first_frame is None:
-                found.first_frame = next(iter(packet.decode()), None)
+                try:
+                    found.first_frame = next(iter(packet.decode()), None)
+                except av.error.InvalidDataError:  # it builds on a frame not in the file, or is damaged
+                    if container.format.name not in TIMED_FORMATS:
+                        raise  # for nothing there would tell which of the two
+                    found.has_fault = True
             if not packet.size:
                 continue
             if not found.count:
                 found.start, found.start_stamps = packet_mark(packet), (packet.pts, packet.dts)
+                # FFmpeg's parser takes the mark off a damaged packet; the container's index keeps it.
+                entry = next(iter(stream.index_entries), None)
+                is_entered = entry is not None and entry.is_keyframe and entry.timestamp in found.start_stamps
+                found.begins_with_key = packet.is_keyframe or is_entered
             if not (packet.is_discard or (codec in _HIDING_CODECS and _is_hidden(bytes(packet), codec))):
                 found.times.append(packet.pts)
                 if packet.is_keyframe and packet.pts is not None:
@@ -203,12 +215,7 @@ def _read_packets(container: InputContainer, stream: VideoStream, path: str) -> 
 
 
 def _is_hidden(data: bytes, codec: str) -> bool:
-    """Return whether a packet's frame is not to be shown, but only for others to build on.
-
-    Args:
-        data: of the packet, at least one byte.
-        codec: one of ``_HIDING_CODECS``.
-    """
+    """Return whether a packet's frame, of a codec in ``_HIDING_CODECS``, is only there for others to build on."""
     if codec == "vp8":  # show_frame: RFC 6386, section 9.1
         return not data[0] & 0x10
     # A superframe (VP9 bitstream specification, annex B), whose last frame is shown, ends with an index between two
@@ -227,8 +234,11 @@ def _finish(path: str, container: InputContainer, stream: VideoStream, packets: 
     frame, kind = packets.first_frame, container.format.name
     distinct = None not in packets.times and len(set(packets.times)) == len(packets.times)
     stamps: list[int] = sorted(packets.times) if distinct else []
+    first = leading = 0
     if stamps and kind in _STAMPED_FORMATS:
-        stamps = stamps[_count_leading(stamps, packets) :]
+        first = bisect_left(stamps, frame.pts) if frame.pts in stamps else 0
+        leading = _count_leading(stamps, packets, first)
+        stamps = stamps[leading:]
     times = stamps if kind in TIMED_FORMATS else []
     keys = sorted(key for key in packets.keys if key[0] >= times[0]) if times else []
     starts = [stamp for stamp in packets.start_stamps if stamp is not None]
@@ -246,6 +256,7 @@ def _finish(path: str, container: InputContainer, stream: VideoStream, packets: 
         stored_size=(frame.height, frame.width),
         pixel_format=frame.format.name,
         interlaced=frame.interlaced_frame,
+        begins_whole=not (first or leading or packets.has_fault),
         start=packets.start,
         start_time=min(starts) if starts and kind in _REWINDABLE_FORMATS else None,
         time_base=stream.time_base,
@@ -256,14 +267,19 @@ def _finish(path: str, container: InputContainer, stream: VideoStream, packets: 
     )
 
 
-def _count_leading(stamps: list[int], packets: _Packets) -> int:
+def _count_leading(stamps: list[int], packets: _Packets, first: int) -> int:
     """Return how many frames come before the first that can be decoded, because they build on one not in the file.
 
-    Where the file begins with a key frame, that is so of frames shown before it; what else is missing is damage.
+    Where the file begins with a key frame (shown or not), that is so of frames shown before it; what else is missing is
+    damage. Elsewhere it is so of all up to a key frame: some decoders (MPEG-4 part 2) paint them grey without a word.
+    ``first`` is the number of the first frame that the decoder gave.
     """
-    first = bisect_left(stamps, packets.first_frame.pts) if packets.first_frame.pts in stamps else 0
-    key, number = packets.keys[0] if packets.keys else (stamps[-1], 0)
-    return first if number or (first and stamps[first - 1] < key) else 0
+    if packets.begins_with_key:
+        key = packets.start[0]
+        return first if first and key is not None and stamps[first - 1] < key else 0
+    if packets.first_frame.key_frame or not packets.keys:
+        return first
+    return max(first, bisect_left(stamps, packets.keys[0][0]))
 
 
 def _frame_rate(stream: VideoStream, times: list[int | None]) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from uniformer_video.video.container import is_url
+from uniformer_video.video.container import READING_FAULTS, is_url
 from uniformer_video.video.faults import is_no_video, kind_of_fault
 from uniformer_video.video.frames import FrameFolderReader
 from uniformer_video.video.index import open_indexed
@@ -119,8 +119,8 @@ class _Prober:
             return Probe(self.path, reason=error.cause, kind=kind, **self._found)
         except OSError as error:
             return Probe(self.path, reason=error.strerror or str(error), kind="unreadable", **self._found)
-        except (ValueError, MemoryError) as error:  # what PyAV makes of some senseless numbers in a header
-            reason = " ".join(f"cannot be read: {error or type(error).__name__}".split())
+        except READING_FAULTS as error:  # what PyAV makes of some senseless numbers in a header
+            reason = " ".join(f"cannot be read: {str(error) or type(error).__name__}".split())
             return Probe(self.path, reason=reason, kind="damaged", **self._found)
         return Probe(self.path, ok=True, **self._found)
 

@@ -59,6 +59,9 @@ class PyAVReader(ReaderBase):
         self.num_frames, self.fps, self.size = self._index.num_frames, self._index.fps, self._index.size
         self._timed = bool(self._index.frame_stamps)
         self._number = {stamp: number for number, stamp in enumerate(self._index.frame_stamps)}
+        # Frames before the first that can be decoded: some decoders paint them grey. What is older is no frame at all.
+        begins_whole = self._index.begins_whole or not self._timed
+        self._oldest = None if begins_whole else self._index.frame_stamps[0]
         self._reformatter = VideoReformatter()
         if self._index.start_time is None:
             self._release()
@@ -233,7 +236,9 @@ class PyAVReader(ReaderBase):
                 if number == 0 and packet_mark(packet)[: len(mark)] != mark:
                     raise _PassError("the seek did not reach its packet")
                 try:
-                    yield from packet.decode()
+                    for frame in packet.decode():
+                        if self._oldest is None or frame.pts is None or frame.pts >= self._oldest:
+                            yield frame
                 except av.error.InvalidDataError:
                     yield "its data is damaged"
         except READING_FAULTS as error:

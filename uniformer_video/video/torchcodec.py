@@ -33,8 +33,9 @@ class UnsupportedByTorchcodec(UnsupportedByBackendError):
     """A file that PyAV reads and torchcodec cannot, or not to the same bits.
 
     The cases are: an address; a container whose time stamps do not name its frames (AVI, MPEG streams), so that frames
-    could not be compared; a pixel format other than yuv420p and yuvj420p; interlaced pictures; an odd height;
-    torchcodec cannot open the file, or sees another size, rotation or number of frames.
+    could not be compared; a pixel format other than yuv420p and yuvj420p; interlaced pictures; an odd height; a
+    recording that begins between two key frames, or whose first frame is damaged; torchcodec cannot open the file, or
+    sees another size, rotation or number of frames.
     """
 
 
@@ -175,6 +176,8 @@ class TorchcodecReader(ReaderBase):
         if not index.times:
             cause = f"torchcodec's frames cannot be told in the container {index.container}"
             raise UnsupportedByTorchcodec(self.path, cause)
+        if not index.begins_whole:
+            raise UnsupportedByTorchcodec(self.path, "torchcodec would show other frames before the first key frame")
         if index.pixel_format not in _EXACT_PIXEL_FORMATS:
             raise UnsupportedByTorchcodec(
                 self.path, f"torchcodec is not exact in the pixel format {index.pixel_format}"
