@@ -230,3 +230,48 @@ class TestFind:
         assert find_class_names(tmp_path, listed(names), 3) == names
         # A folder for all, named as a class.
         assert find_class_names(tmp_path, [VideoRecord("run/1.mp4", n) for n in range(3)], 3) == names
+
+
+class TestNamesOfTheAnnotation:
+    NAMES = ("run", "jump", "sit")
+
+    def found(self, folder, num_classes=3, **options):
+        return find_class_names(folder, (), num_classes, annotated=self.NAMES, **options)
+
+    def test_they_count_where_nothing_else_is_said(self, tmp_path):
+        assert self.found(tmp_path) == ["run", "jump", "sit"]
+
+    def test_a_file_that_agrees(self, tmp_path):
+        (tmp_path / "classes.json").write_text('["Run", "jump", "sit"]')
+        assert self.found(tmp_path) == ["run", "jump", "sit"]
+
+    def test_a_file_that_contradicts(self, tmp_path):
+        (tmp_path / "classes.txt").write_text("run\nsit\njump\n")
+        with pytest.raises(DataError) as error:
+            self.found(tmp_path)
+        assert str(error.value) == (
+            f"the annotation and classes.json or classes.txt in {tmp_path} contradict each other: class 1 is 'jump' in "
+            "the one and 'sit' in the other; correct or remove one of them"
+        )
+
+    def test_another_number(self, tmp_path):
+        with pytest.raises(
+            DataError, match="^the annotation has 3 classes, but MODEL.NUM_CLASSES is 4; make them agree$"
+        ):
+            self.found(tmp_path, 4)
+
+    def test_a_setting_of_another_number(self, tmp_path):
+        wanted = "^DATA.LABEL_SET 'hmdb51' has 51 classes, but MODEL.NUM_CLASSES is 3; make them agree$"
+        with pytest.raises(DataError, match=wanted):
+            self.found(tmp_path, label_set_name="hmdb51")
+
+    def test_a_setting_in_another_order(self, tmp_path):
+        names = K400
+        with pytest.raises(DataError) as error:
+            find_class_names(tmp_path, (), 400, annotated=names, label_set_name="kinetics400:alphabetical")
+        text = str(error.value)
+        assert text.startswith(
+            "the annotation and DATA.LABEL_SET 'kinetics400:alphabetical' contradict each other: class"
+        )
+        assert text.endswith("; leave DATA.LABEL_SET empty")
+        assert find_class_names(tmp_path, (), 400, annotated=names, label_set_name="kinetics400") == list(names)

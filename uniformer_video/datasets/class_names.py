@@ -54,7 +54,9 @@ def find_class_names(
         if names is not None:
             _check_file(annotated, names, folder, source)
         if label_set_name:
-            _check_setting(annotated, label_set_name)
+            setting = f"DATA.LABEL_SET {label_set_name!r}"
+            _check_number(label_set(label_set_name), num_classes, setting)
+            _check_same(annotated, label_set(label_set_name), source, setting, "leave DATA.LABEL_SET empty")
         return list(annotated)
     if label_set_name:
         written, source = names, f"DATA.LABEL_SET {label_set_name!r}"
@@ -140,20 +142,16 @@ def _check_number(names: Sequence[str], num_classes: int, source: str) -> None:
 
 
 def _check_file(names: Sequence[str], written: Sequence[str], folder: Path, source: str) -> None:
-    for number, (name, other) in enumerate(zip(names, written, strict=True)):
-        if normalise(name) != normalise(other):
-            raise DataError(
-                f"{source} and {FILES} in {folder} contradict each other: class {number} is {name!r} in the one and "
-                f"{other!r} in the other; correct or remove one of them"
-            )
+    _check_same(names, written, source, f"{FILES} in {folder}", "correct or remove one of them")
 
 
-def _check_setting(names: Sequence[str], label_set_name: str) -> None:
-    for number, (name, other) in enumerate(zip(names, label_set(label_set_name), strict=False)):
+def _check_same(names: Sequence[str], others: Sequence[str], source: str, others_source: str, advice: str) -> None:
+    """Refuse two lists of as many names that have another name for a class."""
+    for number, (name, other) in enumerate(zip(names, others, strict=True)):
         if normalise(name) != normalise(other):
             raise DataError(
-                f"DATA.LABEL_SET {label_set_name!r} and the annotation contradict each other: class {number} is "
-                f"{other!r} in the one and {name!r} in the other; leave DATA.LABEL_SET empty"
+                f"{source} and {others_source} contradict each other: class {number} is {name!r} in the one and "
+                f"{other!r} in the other; {advice}"
             )
 
 
