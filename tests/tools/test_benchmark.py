@@ -198,7 +198,7 @@ def test_sides_take_turns_and_warm_up_does_not_count(monkeypatch):
     timing = benchmark_timing.time_alternating(
         "x", lambda: side("plain"), lambda: side("ours"), repeats=3, synchronize=lambda: waits.append(len(calls))
     )
-    assert timing == benchmark_timing.Timing("x", plain_s=6.0, ours_s=3.0, ratio=2.0)
+    assert timing == benchmark_timing.Timing("x", plain_s=6.0, ours_s=3.0, ratio=2.0, limit_s=None)
     assert calls == ["ours", "plain"] * 5
     assert waits == [n for i in range(10) for n in (i, i + 1)], "before and after every call"
 
