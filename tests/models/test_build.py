@@ -10,8 +10,9 @@ import torch
 from uniformer_video.config import load_config
 from uniformer_video.models import MODELS, build_model
 from uniformer_video.models.build import HOURGLASS_KEYS, KEYS, UNIFORMER_KEYS
+from uniformer_video.models.embeds import ConvStem
 from uniformer_video.models.hourglass import Hourglass
-from uniformer_video.models.layers import ConvStem, DropPath
+from uniformer_video.models.layers import DropPath
 from uniformer_video.models.uniformer import Uniformer
 from uniformer_video.runtime.errors import ConfigError, UserError
 

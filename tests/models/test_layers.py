@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from uniformer_video.models.embeds import ConvEmbed, ConvStem
+from uniformer_video.models.kernels import plain_kernels
 from uniformer_video.models.layers import (
-    ConvEmbed,
-    ConvStem,
     Depthwise,
     DropPath,
+    Linear,
     Mlp,
-    PatchEmbed,
     Pointwise,
     VolumeConv,
     apply_to_volume,
@@ -116,6 +116,53 @@ def test_convolution_gradients_in_bf16_are_right(make, autocast):
             assert (gradient.float() - reference).abs().max() < 1e-2 * reference.abs().max()
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("learns", [False, True])
+def test_depthwise_is_the_plain_one(autocast, learns):
+    layer = Depthwise(16, (3, 5, 5)).requires_grad_(learns)
+    x = torch.randn(2, 3, 6, 7, 16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out = apply_to_volume(layer, x)
+        with plain_kernels():
+            wanted = apply_to_volume(layer, x)
+    assert out.dtype == wanted.dtype
+    assert out.requires_grad == wanted.requires_grad == learns
+    assert (out.float() - wanted.float()).norm() < (6e-3 if autocast else 1e-6) * wanted.float().norm()
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("kind", [Linear, Pointwise])
+def test_linear_layers_are_the_plain_ones(kind, autocast, gradients):
+    layer, x = kind(12, 20), torch.randn(2, 3, 4, 5, 12)
+    with torch.set_grad_enabled(gradients), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out = layer(x)
+        with plain_kernels():
+            wanted = layer(x)
+    assert out.dtype == wanted.dtype
+    assert out.requires_grad == wanted.requires_grad == gradients
+    assert (out.float() - wanted.float()).norm() < (6e-3 if autocast else 1e-6) * wanted.float().norm()
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_mlp_learns_as_the_plain_one_does(autocast):
+    mlp, x = Mlp(8, 32, 0.0, Pointwise), torch.randn(2, 3, 4, 5, 8)
+    upward, results = torch.randn(2, 3, 4, 5, 8), []
+    for plain in (False, True):
+        given = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            if plain:
+                with plain_kernels():
+                    out = mlp(given)
+            else:
+                out = mlp(given)
+        results.append([out, *torch.autograd.grad(out, [given, *mlp.parameters()], upward.to(out.dtype))])
+    for got, wanted in zip(*results, strict=True):
+        assert got.shape == wanted.shape
+        assert got.dtype == wanted.dtype
+        assert (got.float() - wanted.float()).norm() < (1e-2 if autocast else 1e-6) * wanted.float().norm()
+
+
 def test_depthwise_scores_in_bf16_without_gradients():
     layer = Depthwise(16, (3, 5, 5))
     x = torch.randn(2, 2, 6, 6, 16)
@@ -123,89 +170,6 @@ def test_depthwise_scores_in_bf16_without_gradients():
         out = apply_to_volume(layer, x)
     assert out.dtype == torch.bfloat16
     assert (out.float() - apply_to_volume(layer, x)).abs().max() < 2e-2
-
-
-@pytest.mark.parametrize(
-    ("kernel", "stride", "grid", "wanted"),
-    [
-        ((3, 4, 4), (2, 4, 4), (8, 32, 32), (4, 8, 8)),
-        ((3, 4, 4), (2, 4, 4), (7, 35, 34), (4, 8, 8)),
-        ((3, 4, 4), (2, 4, 4), (1, 32, 36), (1, 8, 9)),
-        ((1, 2, 2), (1, 2, 2), (3, 7, 8), (3, 3, 4)),
-        ((3, 2, 2), (1, 2, 2), (3, 7, 8), (3, 3, 4)),
-    ],
-)
-def test_patch_embed_shapes(kernel, stride, grid, wanted):
-    layer = PatchEmbed(3, 6, kernel, stride)
-    assert layer(torch.randn(2, *grid, 3)).shape == (2, *wanted, 6)
-
-
-def test_patch_embed_normalises_over_channels():
-    layer = PatchEmbed(3, 64, (1, 2, 2), (1, 2, 2))
-    assert layer.norm.eps == 1e-5
-    out = layer(torch.randn(2, 3, 4, 4, 3))
-    torch.testing.assert_close(out.mean(-1), torch.zeros(2, 3, 2, 2), atol=1e-5, rtol=0)
-
-
-def by_hand(layers, x):
-    """What strided convolutions, norms and GELUs of a Sequential give, with torch's functions on volumes."""
-    volume = x.movedim(-1, 1)
-    for layer in layers:
-        if isinstance(layer, nn.Conv3d):
-            reach = [k // 2 for k in layer.kernel_size]
-            volume = F.conv3d(volume, layer.weight, layer.bias, stride=layer.stride, padding=reach)
-        elif isinstance(layer, nn.BatchNorm3d):
-            mean, variance = volume.mean((0, 2, 3, 4), keepdim=True), volume.var((0, 2, 3, 4), False, keepdim=True)
-            volume = (volume - mean) / (variance + 1e-5).sqrt()
-        else:
-            volume = 0.5 * volume * (1 + torch.erf(volume / 2**0.5))
-    return volume.movedim(1, -1)
-
-
-@pytest.mark.parametrize(
-    ("options", "kernel", "strides"),
-    [
-        ({}, (3, 3, 3), [(1, 2, 2), (2, 2, 2)]),
-        ({"time_kernel": 1, "time_stride": 1}, (1, 3, 3), [(1, 2, 2), (1, 2, 2)]),
-    ],
-    ids=["video", "image"],
-)
-def test_conv_stem(options, kernel, strides):
-    stem = ConvStem(3, 10, **options).train()
-    assert [type(layer).__name__ for layer in stem.proj] == [
-        "VolumeConv",
-        "BatchNorm3d",
-        "GELU",
-        "VolumeConv",
-        "BatchNorm3d",
-    ]
-    convolutions = [stem.proj[0], stem.proj[3]]
-    assert [layer.weight.shape for layer in convolutions] == [(5, 3, *kernel), (10, 5, *kernel)]
-    assert [layer.stride for layer in convolutions] == strides
-    assert {n.split(".")[0] for n in stem.state_dict()} == {"proj"}
-    x = torch.randn(2, 5, 14, 17, 3)
-    got = stem(x)
-    assert got.shape == (2, 3 if not options else 5, 4, 5, 10)
-    assert got.is_contiguous()
-    torch.testing.assert_close(got, by_hand(stem.proj, x), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("time_kernel", [1, 3])
-def test_conv_embed(time_kernel):
-    layer = ConvEmbed(6, 10, time_kernel=time_kernel).train()
-    assert layer.proj[0].weight.shape == (10, 6, time_kernel, 3, 3)
-    x = torch.randn(2, 3, 7, 8, 6)
-    got = layer(x)
-    assert got.shape == (2, 3, 4, 4, 10)
-    assert got.is_contiguous()
-    torch.testing.assert_close(got, by_hand(layer.proj, x), rtol=1e-4, atol=1e-5)
-
-
-def test_conv_layers_refuse_what_has_no_centre_or_no_half():
-    with pytest.raises(AssertionError, match="even temporal kernel 2"):
-        ConvEmbed(3, 8, time_kernel=2)
-    with pytest.raises(AssertionError, match="half of 1 channels"):
-        ConvStem(3, 1)
 
 
 @pytest.mark.parametrize("shape", [(4,), (1, 4, 1, 1, 1)])
@@ -257,7 +221,7 @@ def test_drop_path_says_its_rate():
     assert repr(DropPath(0.1)) == "DropPath(rate=0.1)"
 
 
-@pytest.mark.parametrize("linear", [nn.Linear, Pointwise])
+@pytest.mark.parametrize("linear", [Linear, Pointwise])
 def test_mlp_is_two_maps_around_exact_gelu(linear):
     mlp = Mlp(3, 12, 0.0, linear)
     x = torch.randn(2, 5, 3)
@@ -267,7 +231,7 @@ def test_mlp_is_two_maps_around_exact_gelu(linear):
 
 
 def test_mlp_dropout_acts_in_training_only():
-    mlp = Mlp(8, 16, 0.5, nn.Linear)
+    mlp = Mlp(8, 16, 0.5, Linear)
     x = torch.randn(4, 8)
     mlp.train()
     assert (mlp(x) == 0).any()

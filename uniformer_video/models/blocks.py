@@ -9,9 +9,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from uniformer_video.models.attention import Attention
+from uniformer_video.models.inference import add_mlp_, folds, is_scoring, normed_linear
 from uniformer_video.models.layers import (
     Depthwise,
     DropPath,
+    Linear,
     Mlp,
     Pointwise,
     apply_to_volume,
@@ -66,6 +68,10 @@ class LocalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, H, W, C) to (B, T, H, W, C)."""
         x = x + apply_to_volume(self.pos_embed, x)
+        if is_scoring(self) and folds(self.norm1) and folds(self.norm2):
+            local = normed_linear(self.norm1, self.conv1, x)
+            x += scale_channels(self.conv2(apply_to_volume(self.attn, local)), self.gamma_1)
+            return add_mlp_(x, self.norm2, self.mlp, self.gamma_2)
         local = self.conv1(apply_to_volume(self.norm1, x))
         mixed = self.conv2(apply_to_volume(self.attn, local))
         x = x + self.drop_path(scale_channels(mixed, self.gamma_1))
@@ -117,7 +123,7 @@ class GlobalBlock(nn.Module):
         self.attn = Attention(channels, heads, **attention)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
-        self.mlp = Mlp(channels, int(channels * mlp_ratio), dropout, nn.Linear)
+        self.mlp = Mlp(channels, int(channels * mlp_ratio), dropout, Linear)
 
     def add_time_attention(self, channels: int, heads: int, attention: dict[str, bool | float | None]) -> None:
         """Create the parameters that only :class:`SplitBlock` has, in the published order."""
@@ -129,6 +135,9 @@ class GlobalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, H, W, C) to (B, T, H, W, C)."""
         x = x + apply_to_volume(self.pos_embed, x)
+        if is_scoring(self):
+            x += scale_channels(self.mix(x), self.gamma_1)
+            return add_mlp_(x, self.norm2, self.mlp, self.gamma_2)
         x = x + self.drop_path(scale_channels(self.mix(x), self.gamma_1))
         return x + self.drop_path(scale_channels(self.mlp(self.norm2(x)), self.gamma_2))
 

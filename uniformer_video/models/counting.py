@@ -24,6 +24,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from uniformer_video.models.kernels import plain_kernels
 from uniformer_video.runtime.errors import UserError
 
 LINEAR = "linear"
@@ -75,7 +76,8 @@ def count_multiply_adds(model: nn.Module, forward: Callable[[], object]) -> Coun
         UserError: an operation multiplies and adds and nothing is known about how much.
     """
     mode = _CountingMode()
-    with torch.no_grad(), _names_of_running(model) as mode.running, mode:
+    # Plain, because published figures count a batch norm even where it could be folded away.
+    with torch.no_grad(), plain_kernels(), _names_of_running(model) as mode.running, mode:
         forward()
     return mode.counts
 
@@ -150,7 +152,8 @@ def _formula(operation: Any) -> Callable[..., int] | None:
 def _kind(operation: str, arguments: Sequence[Any]) -> str:
     if "conv" in operation:
         inputs, weight = arguments[:2]
-        if weight.shape[1] == 1 and inputs.shape[1] > 1:
+        # Of a channels-last grid, as our own operation takes it, the second extent is not the channels.
+        if "depthwise" in operation or (weight.shape[1] == 1 and inputs.shape[1] > 1):
             return DEPTHWISE
         return LINEAR if all(extent == 1 for extent in weight.shape[2:]) else PATCH
     return ATTENTION if "attention" in operation or "bmm" in operation else LINEAR

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from uniformer_video.models.arguments import as_clips, check_numbers, check_stages
+from uniformer_video.models.embeds import ConvStem, PatchEmbed
 from uniformer_video.models.hourglass_block import HourglassBlock
-from uniformer_video.models.layers import ConvStem, PatchEmbed, apply_to_volume, to_grid, to_volume
+from uniformer_video.models.layers import apply_to_volume, to_grid, to_volume
 from uniformer_video.models.merging import pool_scores
 from uniformer_video.models.recompute import recompute
 from uniformer_video.models.stages import make_stages, start_linear_layers

@@ -11,6 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uniformer_video.models.cpu_depthwise import cpu_depthwise_conv3d
+from uniformer_video.models.cpu_linear import cpu_linear
+from uniformer_video.models.cpu_mlp import cpu_mlp
+from uniformer_video.models.depthwise import depthwise_conv3d, use_triton
+from uniformer_video.models.kernels import compute_dtype, differentiates, kernels_are_own, own_cpu_kernels
+
+CPU_DTYPES = (torch.float32, torch.bfloat16)
+"""Those that the kernels for CPUs are made for."""
+
 
 def to_volume(x: Tensor) -> Tensor:
     """Return (B, T, H, W, C) seen as (B, C, T, H, W): a view in ``torch.channels_last_3d`` order, nothing is copied."""
@@ -31,6 +40,22 @@ def apply_to_volume(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return to_grid(layer(to_volume(x)))
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``x weight^T + bias`` for x (..., C), weight (K, C) and bias (K,), on the fastest kernel there is."""
+    dtype = compute_dtype(x)
+    if dtype not in CPU_DTYPES or not own_cpu_kernels(x) or differentiates(x, weight, bias):
+        return F.linear(x, weight, bias)
+    return cpu_linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
+
+
+class Linear(nn.Linear):
+    """Torch's linear layer on (..., C), through :func:`linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in_features) to (..., out_features)."""
+        return linear(x, self.weight, self.bias)
+
+
 class Pointwise(nn.Conv3d):
     """A 1x1x1 convolution on (..., C), done as one matrix product.
 
@@ -42,7 +67,7 @@ class Pointwise(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_channels) to (..., out_channels)."""
-        return F.linear(x, self.weight.flatten(1), self.bias)
+        return linear(x, self.weight.flatten(1), self.bias)
 
 
 class VolumeConv(nn.Conv3d):
@@ -55,14 +80,21 @@ class VolumeConv(nn.Conv3d):
 
     def forward(self, volume: Tensor) -> Tensor:
         """Map (B, in, T, H, W) to (B, out, T', H', W')."""
-        if volume.device.type != "cpu" or not (torch.is_grad_enabled() and self.weight.requires_grad):
-            return super().forward(volume)
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else volume.dtype
-        if dtype not in (torch.bfloat16, torch.float16):
-            return super().forward(volume)
-        bias = None if self.bias is None else self.bias.float()
+        return self.convolve(volume, self.weight, self.bias)
+
+    def convolve(self, volume: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Do this convolution with another weight and bias of the same shapes."""
+        if not self.takes_float32(volume):
+            return self._conv_forward(volume, weight, bias)
+        dtype = compute_dtype(volume)
         with torch.autocast("cpu", enabled=False):
-            return self._conv_forward(volume.float(), self.weight.float(), bias).to(dtype)
+            return self._conv_forward(volume.float(), weight.float(), None if bias is None else bias.float()).to(dtype)
+
+    def takes_float32(self, x: Tensor) -> bool:
+        """Return whether the convolution of ``x`` is computed in float32 although half precision was asked for."""
+        if x.device.type != "cpu" or not (torch.is_grad_enabled() and self.weight.requires_grad):
+            return False
+        return compute_dtype(x) in (torch.bfloat16, torch.float16)
 
 
 class Depthwise(VolumeConv):
@@ -78,85 +110,14 @@ class Depthwise(VolumeConv):
         padding = tuple(extent // 2 for extent in kernel)
         super().__init__(channels, channels, kernel, padding=padding, groups=channels)
 
-
-class PatchEmbed(nn.Module):
-    """The strided convolution and LayerNorm (eps 1e-5) at the head of a stage.
-
-    Args:
-        in_channels: channels that come in.
-        out_channels: channels that go out.
-        kernel: extents along T, H, W.
-        stride: strides along T, H, W; an extent the strides do not divide loses its remainder.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]
-    ) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(out_channels, eps=1e-5)
-        # Only time is padded: the spatial kernels tile the frame.
-        self.proj = VolumeConv(in_channels, out_channels, kernel, stride, padding=(kernel[0] // 2, 0, 0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, H, W, in) to (B, T', H', W', out)."""
-        return self.norm(apply_to_volume(self.proj, x))
-
-
-class ConvEmbed(nn.Module):
-    """A strided, overlapping 3x3 convolution and a BatchNorm: what heads stages 2 to 4 of a network with a conv stem.
-
-    Args:
-        in_channels: channels that come in.
-        out_channels: channels that go out.
-        time_kernel: odd extent along T, which is padded and not strided.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, *, time_kernel: int = 1) -> None:
-        super().__init__()
-        self.proj = nn.Sequential(*_halving(in_channels, out_channels, time_kernel, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, H, W, in) to (B, T, ceil(H / 2), ceil(W / 2), out)."""
-        return apply_to_volume(self.proj, x)
-
-
-class ConvStem(nn.Module):
-    """Two strided, overlapping 3x3 convolutions in place of the one 4x4 that cuts a frame into patches.
-
-    Xiao et al., "Early Convolutions Help Transformers See Better", 2021. Convolution, BatchNorm, exact GELU,
-    convolution, BatchNorm; the first convolution has half the channels that go out, the second one alone strides in
-    time.
-
-    Args:
-        in_channels: channels that come in.
-        out_channels: channels that go out, >= 2.
-        time_kernel: odd extent of both convolutions along T; 1 in an image network.
-        time_stride: stride along T; 1 in an image network.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, *, time_kernel: int = 3, time_stride: int = 2) -> None:
-        super().__init__()
-        assert out_channels >= 2, f"half of {out_channels} channels is no channel"
-        half = out_channels // 2
-        self.proj = nn.Sequential(
-            *_halving(in_channels, half, time_kernel, 1),
-            nn.GELU(),
-            *_halving(half, out_channels, time_kernel, time_stride),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, H, W, in) to (B, ceil(T / time_stride), ceil(ceil(H / 2) / 2), ceil(ceil(W / 2) / 2), out)."""
-        return apply_to_volume(self.proj, x)
-
-
-def _halving(
-    in_channels: int, out_channels: int, time_kernel: int, time_stride: int
-) -> tuple[VolumeConv, nn.BatchNorm3d]:
-    """Return a 3x3 convolution that halves H and W, rounding up, and its BatchNorm."""
-    assert time_kernel % 2 == 1, f"an even temporal kernel {time_kernel} has no centre"
-    kernel, stride = (time_kernel, 3, 3), (time_stride, 2, 2)
-    convolution = VolumeConv(in_channels, out_channels, kernel, stride, padding=(time_kernel // 2, 1, 1))
-    return convolution, nn.BatchNorm3d(out_channels)
+    def forward(self, volume: Tensor) -> Tensor:
+        """Map (B, C, T, H, W) to the same shape."""
+        dtype = compute_dtype(volume)
+        if dtype in CPU_DTYPES and own_cpu_kernels(volume):
+            return to_volume(cpu_depthwise_conv3d(to_grid(volume).to(dtype), self.weight, self.bias))
+        if volume.device.type == "cuda" and use_triton(to_grid(volume), self.weight) and kernels_are_own():
+            return to_volume(depthwise_conv3d(to_grid(volume), self.weight, self.bias))
+        return super().forward(volume)
 
 
 class DropPath(nn.Module):
@@ -208,7 +169,7 @@ class Mlp(nn.Module):
         channels: C.
         hidden: width between the two maps.
         dropout: dropout after each map, in [0, 1).
-        linear: class of the maps, ``nn.Linear`` or :class:`Pointwise` (parameters of a convolution's shape).
+        linear: class of the maps, :class:`Linear` or :class:`Pointwise` (parameters of a convolution's shape).
     """
 
     def __init__(self, channels: int, hidden: int, dropout: float, linear: type[nn.Module]) -> None:
@@ -219,4 +180,9 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
-        return self.dropout(self.fc2(self.dropout(F.gelu(self.fc1(x)))))
+        dtype = compute_dtype(x)
+        dropping = self.training and self.dropout.p > 0
+        if dropping or dtype not in CPU_DTYPES or not own_cpu_kernels(x) or not differentiates(x, self.fc1.weight):
+            return self.dropout(self.fc2(self.dropout(F.gelu(self.fc1(x)))))
+        first, second = self.fc1, self.fc2
+        return cpu_mlp(x.to(dtype), first.weight.flatten(1), first.bias, second.weight.flatten(1), second.bias)

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from uniformer_video.models.arguments import as_clips, check_numbers, check_stages
 from uniformer_video.models.blocks import GlobalBlock, SplitBlock
-from uniformer_video.models.layers import ConvEmbed, ConvStem, PatchEmbed, apply_to_volume, to_grid, to_volume
+from uniformer_video.models.embeds import ConvEmbed, ConvStem, PatchEmbed
+from uniformer_video.models.inference import batch_norm_factors, folds, is_scoring
+from uniformer_video.models.layers import apply_to_volume, to_grid, to_volume
 from uniformer_video.models.recompute import recompute
 from uniformer_video.models.stages import make_stages, start_linear_layers
 
@@ -156,6 +158,11 @@ class Uniformer(nn.Module):
             ValueError: as :meth:`forward`.
         """
         *_, last = self._stages(clips)
+        if is_scoring(self.norm) and folds(self.norm) and self.aux_head is None:
+            # A norm that scales and shifts channels gives the same before and after their mean.
+            factor, offset = batch_norm_factors(self.norm)
+            pooled = last.mean((1, 2, 3)) * factor + offset
+            return pooled, self.head(self.head_dropout(pooled))
         normed = apply_to_volume(self.norm, last)
         pooled = normed.mean((1, 2, 3))
         logits = self.head(self.head_dropout(pooled))

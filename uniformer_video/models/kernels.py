@@ -1,0 +1,62 @@
+"""Which kernels the layers of this room run on: the one place where device, precision and mode decide.
+
+A layer has a plain path, torch's own operations, which runs everywhere, is compiled, traced and counted. Beside it may
+stand a faster one for one kind of device, with the same results up to rounding. ``plain_kernels`` turns all of these
+off, to compare the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+_PLAIN: ContextVar[bool] = ContextVar("plain_kernels", default=False)
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Let every layer take its plain path inside the ``with`` block."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+def kernels_are_own() -> bool:
+    """Return whether no :func:`plain_kernels` is in force; what is compiled never has one."""
+    return torch.compiler.is_compiling() or not _PLAIN.get()
+
+
+def own_kernels() -> bool:
+    """Return whether a layer may leave torch's own operations for faster ones that the compiler does not know.
+
+    Not while the compiler traces (it makes its own kernels), while ``torch.jit`` does, under ``torch.func`` transforms
+    (which need rules for each operation), or inside :func:`plain_kernels`.
+    """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    return not (_PLAIN.get() or torch.jit.is_tracing())
+
+
+def own_cpu_kernels(x: Tensor) -> bool:
+    """Return whether a layer that gets ``x`` runs on this room's kernels for CPUs."""
+    return x.device.type == "cpu" and x.is_floating_point() and own_kernels()
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """Return the type in which matrix products and convolutions of ``x`` are computed: autocast's, or that of ``x``."""
+    kind = x.device.type
+    # Tensors without memory are of a device that autocast does not know.
+    if x.dtype is not torch.float64 and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return x.dtype
+
+
+def differentiates(*tensors: Tensor | None) -> bool:
+    """Return whether a backward pass may follow through any of ``tensors``."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
