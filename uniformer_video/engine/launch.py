@@ -20,7 +20,6 @@ from uniformer_video.engine.trainer import Trainer
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.runtime.logging import get_logger, setup_logging
-from uniformer_video.runtime.memory import keep_heap
 from uniformer_video.runtime.paths import atomic_write, make_output_dir
 
 logger = get_logger(__name__)
@@ -70,8 +69,6 @@ def work(cfg: CfgNode, gpus: int) -> int:
     output = Path(cfg.OUTPUT_DIR)
     setup_logging(output, main=distributed.is_main(), rank=distributed.rank())
     device = process_device(gpus)
-    if device.type == "cpu":
-        keep_heap()
     if distributed.is_main():
         _log_start(cfg, device)
     # The test's list and weights are read before days of training, so that a mistake in them shows now.
