@@ -24,7 +24,7 @@ def records_of(labels):
 
 def order(labels, *, seed=0, epoch=0, draws=None):
     groups = class_groups(records_of(labels))
-    return balanced_order(groups, draws or len(labels), seed=seed, epoch=epoch)
+    return [tuple(row) for row in balanced_order(groups, draws or len(labels), seed=seed, epoch=epoch).tolist()]
 
 
 def test_groups():
@@ -102,7 +102,7 @@ def test_no_class_is_first_by_rule():
 def test_several_labels_each_label_has_its_turn(sets, seed):
     sets = [tuple(sorted(s)) for s in sets]
     groups = class_groups(records_of(sets))
-    drawn = balanced_order(groups, 10 * len(groups), seed=seed, epoch=0)
+    drawn = balanced_order(groups, 10 * len(groups), seed=seed, epoch=0).tolist()
     counts = Counter(label for record, _ in drawn for label in sets[record])
     assert all(counts[label] >= 10 for s in sets for label in s)
     # Those without a label come as often as a class does.

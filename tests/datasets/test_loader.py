@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.toy import FULL_AUGMENTATION, entries, rewrite, toy_cfg
+from uniformer_video.datasets import loader as loader_module
 from uniformer_video.datasets.build import build_dataset
 from uniformer_video.datasets.dataset import Failure, Sample
 from uniformer_video.datasets.loader import (
@@ -20,6 +21,7 @@ from uniformer_video.datasets.loader import (
     InOrderBatches,
     TrainBatches,
     collate,
+    join_clips,
     make_loader,
 )
 from uniformer_video.datasets.records import VideoRecord
@@ -298,3 +300,55 @@ def test_a_worker_has_one_thread_and_leaves_ctrl_c_to_the_main_process():
     assert [batch.labels.tolist() for batch in batches] == [[1, 1], [1, 1]]
     assert [batch.records.tolist() for batch in batches] == [[1, 1], [1, 1]]
     assert signal.getsignal(signal.SIGINT) != signal.SIG_IGN  # this process is as it was
+
+
+# ---------------------------------------------------------------------------------------------------- shared memory
+
+
+class Squares:
+    """A dataset of samples whose clips have the shape ``clips``, turned where ``turned``."""
+
+    def __init__(self, clips=2, turned=False):
+        self.clips, self.turned = clips, turned
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        made = sample(index[1], 10 * index[1], clips=self.clips)
+        made.clips = made.clips.transpose(-1, -2) if self.turned else made.clips
+        return made
+
+
+def collate_there(samples):
+    """Collate, and tell in the place of the epoch whether the clips were in shared memory before they were sent."""
+    batch = collate(samples)
+    batch.epoch = int(batch.clips is not None and batch.clips.is_shared())
+    return batch
+
+
+@pytest.mark.parametrize(("options", "shared"), [({}, 1), ({"turned": True}, 0)])
+def test_a_worker_collates_into_shared_memory(monkeypatch, options, shared):
+    monkeypatch.setattr(loader_module, "collate", collate_there)
+    dataset = Squares(**options)
+    there, here = (
+        list(make_loader(dataset, InOrderBatches(6, 4), num_workers=workers, pin_memory=False)) for workers in (2, 0)
+    )
+    assert [batch.epoch for batch in there] == [shared] * 2
+    assert [batch.epoch for batch in here] == [0] * 2
+    for one, other in zip(there, here, strict=True):
+        assert torch.equal(one.clips, other.clips) and one.clips.dtype == torch.uint8
+        assert one.clips.stride() == other.clips.stride()
+        assert one.records.tolist() == other.records.tolist()
+
+
+def test_clips_are_joined_as_torch_joins_them():
+    parts = [torch.arange(n * 12, dtype=torch.uint8).view(n, 3, 1, 2, 2) for n in (2, 1, 3)]
+    assert torch.equal(join_clips(parts), torch.cat(parts))
+
+
+def test_an_epoch_is_no_list_of_a_million_tuples():
+    # The order of the whole list is one array; tuples are made for a step at a time.
+    batches = TrainBatches(1000, 10, seed=3)
+    assert batches._items().dtype == np.int64 and batches._items().shape == (1000, 1)
+    assert [type(number) for item in next(iter(batches)) for number in item] == [int] * 20

@@ -120,3 +120,32 @@ def test_automatic_workers_share_the_cores(cfg, monkeypatch, cores, world, shard
     config = cfg("DATA_LOADER.NUM_WORKERS", "auto", "NUM_SHARDS", shards)
     as_process(monkeypatch, 0, world)
     assert setup.ordered_loader(config, dataset, 1, CPU).num_workers == workers
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "processes", "device", "fitted"),
+    [
+        (2, 8, 1, "cpu", 2),  # torch counts a container's host
+        (8, 8, 2, "cpu", 4),
+        (8, 1, 2, "cpu", 1),  # fewer stay
+        (2, 8, 8, "cpu", 1),
+        (64, 64, 1, "cuda", 4),
+        (16, 16, 8, "cuda", 2),
+        (16, 3, 1, "cuda", 3),
+    ],
+)
+def test_threads_fit_the_cores(monkeypatch, cores, threads, processes, device, fitted):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    now = [threads]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: now[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: now.__setitem__(0, count))
+    setup.fit_threads(processes, torch.device(device))
+    assert now == [fitted]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 7, "auto"])
+def test_the_threads_of_a_network_do_not_depend_on_the_workers(cfg, monkeypatch, workers, log):
+    asked = []
+    monkeypatch.setattr(setup, "fit_threads", lambda *arguments: asked.append(arguments))
+    setup.new_model(cfg("DATA_LOADER.NUM_WORKERS", workers), CPU)
+    assert asked == [(1, CPU)]

@@ -230,8 +230,9 @@ LOADER_KEYS = (
         "DATA_LOADER.NUM_WORKERS",
         "auto",
         OrWord("auto", Int(0)),
-        "Processes that decode videos, for each training process. auto: the cores of this machine shared among its "
-        "training processes, at most 16. 0: decode in the training process itself. No setting changes any sample.",
+        "Processes that decode videos, for each training process. auto: the cores that this run may use on its machine "
+        "(a container's or scheduler's limit counts), shared among its training processes, at most 16. 0: decode in "
+        "the training process itself. Each computes with one thread. No setting changes any sample.",
         "processes",
     ),
     Key("DATA_LOADER.PIN_MEMORY", True, Bool(), "Page-locked batches for faster copies to a GPU (ignored on a CPU)."),

@@ -9,6 +9,7 @@ from uniformer_video.datasets.frame_lists import LIST_NAMES, is_frame_list, read
 from uniformer_video.datasets.kinetics import list_folder, read_kinetics, read_path_label_list, warn_of_one_label
 from uniformer_video.datasets.kinetics_official import find_official, is_official, read_kinetics_official
 from uniformer_video.datasets.list_text import is_file
+from uniformer_video.datasets.record_table import RecordTable
 from uniformer_video.datasets.records import Annotation
 from uniformer_video.datasets.something import list_names, read_something
 from uniformer_video.datasets.ucf_hmdb import CLASS_INDEX, read_hmdb51, read_ucf101, ucf_list_name
@@ -78,7 +79,7 @@ def read_annotation(
     )
     found = reader.template(label_path_template) if label_path_template else reader.find(official_split, label_set)
     if multi_label:
-        found = replace(found, records=[replace(record, label=record.labels) for record in found.records])
+        found = replace(found, records=RecordTable.of(found.records).as_multi_label())
     return found
 
 

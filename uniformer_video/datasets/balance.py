@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from uniformer_video.datasets.record_table import RecordTable
 from uniformer_video.datasets.records import VideoRecord
 from uniformer_video.runtime.seed import Stream, numpy_generator
 
@@ -22,18 +22,19 @@ def class_groups(records: Iterable[VideoRecord]) -> list[np.ndarray]:
     Returns:
         int64 arrays, none empty, each rising.
     """
-    groups: dict[int, list[int]] = {}
-    unlabelled: list[int] = []
-    for number, record in enumerate(records):
-        for label in record.labels:
-            groups.setdefault(label, []).append(number)
-        if not record.labels:
-            unlabelled.append(number)
-    found = [groups[label] for label in sorted(groups)] + ([unlabelled] if unlabelled else [])
-    return [np.array(numbers, dtype=np.int64) for numbers in found]
+    table = RecordTable.of(records)
+    counts = table.label_counts
+    numbers = np.arange(len(table), dtype=np.int64)
+    owners = numbers if counts is None else np.repeat(numbers, counts)
+    # Stable: the numbers of a class stay in rising order.
+    order = np.argsort(table.label_values, kind="stable")
+    begins = np.flatnonzero(np.diff(table.label_values[order], prepend=-1))
+    groups = np.split(owners[order], begins[1:]) if len(order) else []
+    unlabelled = [] if counts is None else numbers[counts == 0]
+    return [*groups, unlabelled] if len(unlabelled) else groups
 
 
-def balanced_order(groups: Sequence[np.ndarray], draws: int, *, seed: int, epoch: int) -> list[tuple[int, int]]:
+def balanced_order(groups: Sequence[np.ndarray], draws: int, *, seed: int, epoch: int) -> np.ndarray:
     """Return the records of an epoch in which all groups come equally often.
 
     Class-aware sampling (Shen et al., "Relay backpropagation for effective learning of deep convolutional neural
@@ -48,7 +49,7 @@ def balanced_order(groups: Sequence[np.ndarray], draws: int, *, seed: int, epoch
         epoch: number of the epoch.
 
     Returns:
-        ``draws`` times ``(record, turn)``: turn counts how often the epoch had this record before.
+        int64 ``(draws, 2)``, each ``(record, turn)``: turn counts how often the epoch had this record before.
     """
     count = len(groups)
     rounds = -(-draws // count)
@@ -56,13 +57,18 @@ def balanced_order(groups: Sequence[np.ndarray], draws: int, *, seed: int, epoch
     # By group and round. What the last round leaves out is passed over.
     first = epoch * rounds
     given = np.stack([_passes(group, first, rounds, (seed, Stream.BALANCE, 1 + n)) for n, group in enumerate(groups)])
-    records = given[order, np.arange(rounds)[:, None]].ravel()[:draws].tolist()
-    seen: Counter[int] = Counter()
-    result = []
-    for record in records:
-        result.append((record, seen[record]))
-        seen[record] += 1
-    return result
+    records = given[order, np.arange(rounds)[:, None]].ravel()[:draws]
+    return np.stack([records, _turns(records)], axis=1)
+
+
+def _turns(records: np.ndarray) -> np.ndarray:
+    """Return of each number how often it stands before."""
+    order = np.argsort(records, kind="stable")
+    first = np.diff(records[order], prepend=-1) != 0
+    places = np.arange(len(records))
+    turns = np.empty_like(records)
+    turns[order] = places - np.maximum.accumulate(np.where(first, places, 0))
+    return turns
 
 
 def _passes(group: np.ndarray, first: int, count: int, position: tuple[int, ...]) -> np.ndarray:

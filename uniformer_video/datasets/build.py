@@ -14,6 +14,7 @@ from uniformer_video.datasets.clips import ClipMaker, TrainClips, ViewClips
 from uniformer_video.datasets.dataset import VideoDataset
 from uniformer_video.datasets.flips import FlipRule
 from uniformer_video.datasets.label_sets import label_set
+from uniformer_video.datasets.record_table import RecordTable
 from uniformer_video.datasets.records import Annotation, read_class_names
 from uniformer_video.runtime.errors import DataError
 from uniformer_video.runtime.logging import get_logger
@@ -111,7 +112,7 @@ def count_classes_from_config(cfg: CfgNode) -> tuple[int, str]:
     found = DATASETS.get(name).annotation(cfg, split)
     if found.class_names is not None:
         return len(found.class_names), found.source
-    highest = max((label for record in found.records for label in record.labels), default=-1)
+    highest = int(RecordTable.of(found.records).label_values.max(initial=-1))
     if highest < 0:
         raise DataError(f"{found.source}: no video has a label; set MODEL.NUM_CLASSES, or write classes.json beside it")
     return highest + 1, f"the labels of {found.source}"

@@ -16,6 +16,7 @@ from uniformer_video.datasets.label_sets import (
     normalise,
     recognise,
 )
+from uniformer_video.datasets.record_table import RecordTable
 from uniformer_video.datasets.records import VideoRecord, read_class_names
 from uniformer_video.runtime.errors import DataError
 
@@ -91,10 +92,10 @@ def class_folders(records: Iterable[VideoRecord]) -> dict[int, str]:
 
     Videos of several labels tell nothing: a folder of theirs may bear the name of any of their classes.
     """
-    records = list(records)
-    if any(isinstance(record.label, tuple) for record in records):
+    table = RecordTable.of(records)
+    if table.first_several() is not None:
         return {}
-    pairs = {(record.label, _parent(record.path)) for record in records}
+    pairs = {(label, _parent(folder)) for label, folder in table.folders_of_labels()}
     folders = dict(pairs)
     different = {normalise(folder) for folder in folders.values()}
     if not len(pairs) == len(folders) == len(different) or "" in different:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from uniformer_video.datasets.clips import ClipMaker, Clips
 from uniformer_video.datasets.flips import FlipRule
+from uniformer_video.datasets.record_table import RecordTable
 from uniformer_video.datasets.records import VideoRecord
 from uniformer_video.runtime.errors import DataError
 from uniformer_video.runtime.seed import Stream, numpy_generator
@@ -77,7 +78,7 @@ class VideoDataset(Dataset):
     """Labelled videos as clips, for training or for multi-view testing.
 
     Args:
-        records: the videos.
+        records: the videos; kept as a :class:`RecordTable`, which worker processes share.
         clips: makes the clips of one opened video.
         opener: opens a path, raising ``DecodeError``.
         replace: another record stands in for one that cannot be read (training); otherwise the sample has no clips.
@@ -109,9 +110,9 @@ class VideoDataset(Dataset):
         absent: Sequence[str] = (),
     ) -> None:
         assert num_classes is not None or not multi_label, "a multi-label set has a number of classes"
+        self.records = RecordTable.of(records)
         if not multi_label:
-            _check_one_label(records)
-        self.records = records
+            _check_one_label(self.records)
         self.clips = clips
         self.opener = opener
         self.replace = replace
@@ -191,10 +192,11 @@ class VideoDataset(Dataset):
         return [number, *generator.integers(len(self), size=REPLACEMENT_TRIES).tolist()]
 
 
-def _check_one_label(records: Sequence[VideoRecord]) -> None:
-    for record in records:
-        if isinstance(record.label, tuple):
-            raise DataError(
-                f"{record.path} has {len(record.label)} labels, but DATA.MULTI_LABEL is False; "
-                "set DATA.MULTI_LABEL True, or give each video one label"
-            )
+def _check_one_label(records: RecordTable) -> None:
+    number = records.first_several()
+    if number is not None:
+        record = records[number]
+        raise DataError(
+            f"{record.path} has {len(record.labels)} labels, but DATA.MULTI_LABEL is False; "
+            "set DATA.MULTI_LABEL True, or give each video one label"
+        )

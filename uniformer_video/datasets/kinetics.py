@@ -7,6 +7,7 @@ separator of the list is a comma, a ``|`` stands between the numbers.
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 
 from uniformer_video.datasets.list_text import (
@@ -15,12 +16,15 @@ from uniformer_video.datasets.list_text import (
     is_folder,
     read_text,
     short,
+    text_blocks,
     text_lines,
     whole_number,
 )
-from uniformer_video.datasets.records import VideoRecord
+from uniformer_video.datasets.plain_lines import plain_lines
+from uniformer_video.datasets.record_table import RecordTable, RecordTableBuilder
 from uniformer_video.runtime.errors import DataError
 from uniformer_video.runtime.logging import get_logger
+from uniformer_video.runtime.memory import trim_heap
 
 logger = get_logger(__name__)
 
@@ -41,7 +45,7 @@ def read_kinetics(
     separator: str = " ",
     prefix: str = "",
     multi_label: bool = False,
-) -> list[VideoRecord]:
+) -> RecordTable:
     """Return the records of ``data_dir/<split>.csv``.
 
     Args:
@@ -85,7 +89,7 @@ def list_folder(data_dir: str) -> Path:
 
 def read_path_label_list(
     path: Path, *, num_classes: int | None, separator: str = " ", prefix: str = "", multi_label: bool = False
-) -> list[VideoRecord]:
+) -> RecordTable:
     """Return the records of a list with a ``path label`` on each line; arguments and errors as :func:`read_kinetics`'s.
 
     Args:
@@ -96,21 +100,39 @@ def read_path_label_list(
         multi_label: a line has any number of labels.
     """
     try:
-        lines = text_lines(read_text(path))
+        text = read_text(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such list; write one with a `{_form(separator)}` on each line") from None
-    entries = [parse_line(path, n, line, separator, num_classes, multi_label) for n, line in lines]
-    if not entries:
+    builder = RecordTableBuilder()
+    root: str | None = None
+    folders: dict[str, str] = {}
+    for number, block in text_blocks(text):
+        plain = None if multi_label else plain_lines(block, separator, num_classes)
+        if plain is None:
+            lines = text_lines(block, number)
+            entries = [parse_line(path, n, line, separator, num_classes, multi_label) for n, line in lines]
+            if entries and root is None:
+                root = list_root(path.parent, entries[0][0], prefix)
+            for name, label in entries:
+                builder.add(video_path(root, name), label)
+            continue
+        if root is None:
+            root = list_root(path.parent, plain.folders[0] + plain.names[0], prefix)
+        for folder in dict.fromkeys(plain.folders):
+            folders.setdefault(folder, video_path(root, f"{folder}x")[:-1])
+        builder.add_many([folders[folder] for folder in plain.folders], plain.names, plain.labels)
+    if not len(builder):
         raise DataError(f"{path}: an empty list; write one with a `{_form(separator)}` on each line")
-    root = list_root(path.parent, entries[0][0], prefix)
-    records = [VideoRecord(video_path(root, name), label) for name, label in entries]
+    records = builder.finish()
+    del text, builder
+    trim_heap()  # before worker processes get a copy of what is left between the records
     _probe(path, records, prefix)
     return records
 
 
-def warn_of_one_label(path: Path, records: list[VideoRecord], separator: str = " ") -> None:
+def warn_of_one_label(path: Path, records: RecordTable, separator: str = " ") -> None:
     """Say in the log that all videos of a test list have one label, as placeholders have."""
-    if len(records) > 1 and len({r.label for r in records}) == 1:
+    if len(records) > 1 and records.has_one_label():
         label = label_text(records[0].labels, separator)
         logger.warning("%s: all %d labels are %s; the accuracy will say little", path, len(records), label)
 
@@ -242,8 +264,8 @@ def video_path(root: str, name: str) -> str:
     return name if "://" in name else os.path.join(root, name)
 
 
-def _probe(path: Path, records: list[VideoRecord], prefix: str) -> None:
-    local = [r.path for r in records[:PROBED_FILES] if "://" not in r.path]
+def _probe(path: Path, records: RecordTable, prefix: str) -> None:
+    local = [r.path for r in islice(records, PROBED_FILES) if "://" not in r.path]
     if local and not any(os.path.exists(p) for p in local):
         is_now = f"it is {prefix!r}" if prefix else "it is not set"
         raise DataError(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from uniformer_video.runtime.errors import DataError
 
 # No set has more; a larger "label" is an id in the wrong column, and would make a head that fits no memory.
 MAX_CLASSES = 1_000_000
+
+# Letters of a list that are cut into lines at once: enough to be quick, and few enough to be no memory.
+_BLOCK = 1 << 18
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 
@@ -35,12 +39,27 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
 
 
-def text_lines(text: str) -> list[tuple[int, str]]:
-    """Return ``(line number from 1, line)`` of the lines that are not blank, without line ends of any system.
+def text_lines(text: str, first: int = 1) -> list[tuple[int, str]]:
+    """Return ``(line number, line)`` of the lines that are not blank, without line ends of any system.
 
     Not by splitlines(): a path may hold what Unicode, but no file system, takes for a line's end.
+
+    Args:
+        text: the lines.
+        first: number of the first line.
     """
-    return [(number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return [(number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), first) if line.strip()]
+
+
+def text_blocks(text: str) -> Iterator[tuple[int, str]]:
+    """Yield ``(number of its first line from 1, block)``: whole lines, some thousands of them, without the last end."""
+    start, line = 0, 1
+    while start < len(text):
+        end = text.find("\n", start + _BLOCK)
+        end = len(text.removesuffix("\n")) if end < 0 else end
+        yield line, (block := text[start:end])
+        line += block.count("\n") + 1
+        start = end + 1
 
 
 def short(value: object, length: int = 80) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 from uniformer_video.datasets.balance import balanced_order, class_groups
 from uniformer_video.datasets.dataset import Failure, Sample, VideoDataset
@@ -77,7 +79,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         return torch.tensor(numbers, dtype=torch.int64).repeat_interleave(repeats)
 
     return Batch(
-        clips=torch.cat([s.clips for s in good]) if good else None,
+        clips=join_clips([s.clips for s in good]) if good else None,
         labels=torch.cat([s.labels for s in samples]),
         records=each([s.record for s in good]),
         parts=torch.cat([torch.arange(n) for n in sizes]) if good else torch.empty(0, dtype=torch.int64),
@@ -86,6 +88,22 @@ def collate(samples: Sequence[Sample]) -> Batch:
         failures=[f for s in samples for f in s.failures],
         turns=each([s.turn for s in good]),
     )
+
+
+def join_clips(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return ``parts`` in a row; a worker process makes it in shared memory, so that handing over copies nothing.
+
+    Args:
+        parts: tensors of one type, and of one shape but for the first dimension.
+    """
+    rows = sum(len(part) for part in parts)
+    if get_worker_info() is None or not rows or not all(part.is_contiguous() for part in parts):
+        return torch.cat(list(parts))
+    first = parts[0]
+    # As torch's own collation does it. There is no public way to memory that is shared from the beginning.
+    storage = torch.UntypedStorage._new_shared(rows * first[0].numel() * first.element_size())
+    joined = torch.empty(0, dtype=first.dtype).set_(storage, 0, (rows, *first.shape[1:]))
+    return torch.cat(list(parts), out=joined)
 
 
 class TrainBatches(Sampler):
@@ -118,12 +136,12 @@ class TrainBatches(Sampler):
         items = self._items()
         for step in range(len(self)):
             whole = items[step * self.batch_size : (step + 1) * self.batch_size]
-            yield whole[self.rank :: self.world]
+            # Numbers are made a step at a time: a million tuples would be a hundred megabytes.
+            yield [(self.epoch, *item) for item in whole[self.rank :: self.world].tolist()]
 
-    def _items(self) -> list[tuple[int, ...]]:
-        """Return what the dataset is asked for in this epoch, in order."""
-        order = numpy_generator(self.seed, Stream.ORDER, self.epoch).permutation(self.num_records)
-        return [(self.epoch, record) for record in order.tolist()]
+    def _items(self) -> np.ndarray:
+        """Return what the dataset is asked for in this epoch after its number, in order: int64 ``(N, 1 or 2)``."""
+        return numpy_generator(self.seed, Stream.ORDER, self.epoch).permutation(self.num_records)[:, None]
 
 
 class BalancedBatches(TrainBatches):
@@ -147,9 +165,8 @@ class BalancedBatches(TrainBatches):
         super().__init__(len(records), batch_size, seed=seed, rank=rank, world=world)
         self.groups = class_groups(records)
 
-    def _items(self) -> list[tuple[int, ...]]:
-        order = balanced_order(self.groups, self.num_records, seed=self.seed, epoch=self.epoch)
-        return [(self.epoch, record, turn) for record, turn in order]
+    def _items(self) -> np.ndarray:
+        return balanced_order(self.groups, self.num_records, seed=self.seed, epoch=self.epoch)
 
 
 class InOrderBatches(Sampler):
@@ -203,5 +220,7 @@ def make_loader(
 def _start_worker(_: int) -> None:
     # Workers are many; more threads in each would fight over the cores.
     torch.set_num_threads(1)
+    # What was there before the fork stays: a collection that looks at it would get this process copies of its pages.
+    gc.freeze()
     # Ctrl-C goes to the whole group: the main process ends the workers, which need not each print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from uniformer_video.datasets.kinetics import video_path
-from uniformer_video.datasets.records import Annotation, VideoRecord
+from uniformer_video.datasets.record_table import RecordTableBuilder
+from uniformer_video.datasets.records import Annotation
 from uniformer_video.datasets.video_folder import VIDEO_SUFFIXES, names_in
 from uniformer_video.runtime.errors import DataError
 from uniformer_video.runtime.logging import get_logger
@@ -65,7 +66,7 @@ def place(
     """
     if not listed:
         raise DataError(f"{source}: lists no video")
-    records: list[VideoRecord] = []
+    records = RecordTableBuilder()
     absent: list[str] = []
     for item in listed:
         path = find(item)
@@ -74,7 +75,7 @@ def place(
             absent.append(path)
             if split != "test":
                 continue
-        records.append(VideoRecord(path, item.label, item.num_frames))
+        records.add(path, item.label, item.num_frames)
     if len(absent) == len(listed):
         is_now = f"it is {prefix!r}" if prefix else "it is not set"
         raise DataError(
@@ -87,7 +88,7 @@ def place(
             *(source, len(absent), len(listed), 100 * len(absent) / len(listed), root, os.path.basename(absent[0])),
             "the test will count them as unread" if split == "test" else "they are left out",
         )
-    return Annotation(records, list(class_names) if class_names is not None else None, tuple(absent), source)
+    return Annotation(records.finish(), list(class_names) if class_names is not None else None, tuple(absent), source)
 
 
 class Listing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +36,14 @@ class Annotation:
     """What an annotation reader returns.
 
     Args:
-        records: the videos, in the order of the annotation.
+        records: the videos, in the order of the annotation; the readers give a :class:`RecordTable`.
         class_names: in label order, where the annotation itself tells them.
         absent: paths of listed videos that the folder of videos does not hold. A training or validation list leaves
             them out of ``records``; a test list keeps them there, so that the test names them.
         source: the file or files read, for messages.
     """
 
-    records: list[VideoRecord]
+    records: Sequence[VideoRecord]
     class_names: list[str] | None = None
     absent: tuple[str, ...] = ()
     source: str = ""

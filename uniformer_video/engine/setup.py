@@ -11,7 +11,7 @@ from uniformer_video.datasets.dataset import VideoDataset
 from uniformer_video.datasets.loader import BalancedBatches, InOrderBatches, TrainBatches, make_loader
 from uniformer_video.models.build import build_model
 from uniformer_video.runtime import distributed
-from uniformer_video.runtime.cores import available_cores
+from uniformer_video.runtime.cores import cores_per_process
 from uniformer_video.runtime.errors import DataError
 from uniformer_video.runtime.logging import get_logger
 from uniformer_video.runtime.seed import Stream, seed_everything
@@ -19,6 +19,8 @@ from uniformer_video.runtime.seed import Stream, seed_everything
 logger = get_logger(__name__)
 
 MOST_WORKERS = 16
+GPU_THREADS = 4
+"""torch's threads of a process whose network is on a GPU: what it computes itself is small."""
 
 
 def global_batch(cfg: CfgNode) -> int:
@@ -28,11 +30,12 @@ def global_batch(cfg: CfgNode) -> int:
 
 def process_share(cfg: CfgNode, size: int) -> int:
     """Return this process's share, at least 1, of ``size`` items that one machine takes at a time."""
-    return max(1, size // max(1, distributed.world_size() // cfg.NUM_SHARDS))
+    return max(1, size // _processes(cfg))
 
 
 def new_model(cfg: CfgNode, device: torch.device) -> nn.Module:
     """Return the network with initial weights that depend on RNG_SEED alone, on ``device``."""
+    fit_threads(_processes(cfg), device)
     seed_everything(cfg.RNG_SEED, Stream.WEIGHTS)
     model = build_model(cfg).to(device)
     parameters = sum(p.numel() for p in model.parameters())
@@ -83,5 +86,27 @@ def _loader(
 def _num_workers(cfg: CfgNode) -> int:
     if cfg.DATA_LOADER.NUM_WORKERS != "auto":
         return cfg.DATA_LOADER.NUM_WORKERS
-    processes = max(1, distributed.world_size() // cfg.NUM_SHARDS)
-    return min(MOST_WORKERS, max(1, available_cores() // processes))
+    return min(MOST_WORKERS, cores_per_process(_processes(cfg)))
+
+
+def _processes(cfg: CfgNode) -> int:
+    """Return how many processes of this run share this machine."""
+    return max(1, distributed.world_size() // cfg.NUM_SHARDS)
+
+
+def fit_threads(processes: int, device: torch.device) -> None:
+    """Let torch use no more threads than this process has processors for itself; fewer stay as they are.
+
+    torch asks how many processors the machine has, not how many processes or containers share them. More threads than
+    processors wait for each other at every operation. The number is no function of DATA_LOADER.NUM_WORKERS, so that no
+    number of workers changes the bits of a sum.
+
+    Args:
+        processes: training processes on this machine.
+        device: where the network is.
+    """
+    share = cores_per_process(processes)
+    if device.type == "cuda":
+        share = min(share, GPU_THREADS)
+    if torch.get_num_threads() > share:
+        torch.set_num_threads(share)

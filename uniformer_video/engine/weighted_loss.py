@@ -24,7 +24,7 @@ def build_loss(cfg: CfgNode, dataset: VideoDataset, device: torch.device) -> Los
     Raises:
         ConfigError: weights that do not fit.
     """
-    counts = class_counts((record.labels for record in dataset.records), cfg.MODEL.NUM_CLASSES)
+    counts = class_counts(dataset.records.iter_labels(), cfg.MODEL.NUM_CLASSES)
     weights = class_weights(cfg.MODEL.CLASS_WEIGHTS, counts)
     if weights is None:
         return get_loss(cfg.MODEL.LOSS_FUNC)
