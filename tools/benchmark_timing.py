@@ -49,6 +49,8 @@ class Subcommand:
     """Returns results, dataclasses. May set ``exit_code`` of its argument where a bound is broken."""
     takes_settings: bool = True
     """Whether KEY VALUE pairs that override a configuration may follow."""
+    repeats: int = 5
+    """Rounds that count where --repeats does not say."""
 
 
 def compare(name: str, plain_s: float, ours_s: float, limit_s: float | None = None) -> Timing:
