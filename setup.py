@@ -38,6 +38,8 @@ setup(
         "safetensors": ["safetensors>=0.4"],
         # Needs FFmpeg's shared libraries on the machine besides.
         "torchcodec": ["torchcodec>=0.6"],
+        # torch for CUDA brings it along on Linux; torch for CPUs does not need it.
+        "triton": ["triton>=3.3; sys_platform == 'linux'"],
         "test": [
             "pytest>=8.0",
             "pytest-xdist>=3.5",
@@ -46,6 +48,8 @@ setup(
             "safetensors>=0.4",
             "tensorboard>=2.12",
             "setuptools",
+            # Its interpreter runs the GPU kernels on a CPU; torch for CUDA has it anyway.
+            "triton>=3.3; sys_platform == 'linux' and (platform_machine == 'x86_64' or platform_machine == 'aarch64')",
         ],
         "lint": ["ruff==0.17.5"],
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -182,3 +183,14 @@ def test_memory_is_that_of_this_process_at_its_peak():
     assert before + more * 0.7 < peak_memory_gib(CPU) < before + more * 1.5
     del block
     assert peak_memory_gib(CPU) > before  # the peak stays
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_products_of_float32_on_a_gpu_are_set_both(monkeypatch, tf32):
+    matmul, cudnn = SimpleNamespace(allow_tf32=None), SimpleNamespace(allow_tf32=None, benchmark=True)
+    monkeypatch.setattr(torch.backends.cuda, "matmul", matmul)
+    monkeypatch.setattr(torch.backends, "cudnn", cudnn)
+    device.set_float32_products(CPU, tf32=tf32)
+    assert (matmul.allow_tf32, cudnn.allow_tf32) == (None, None)
+    device.set_float32_products(torch.device("cuda", 0), tf32=tf32)
+    assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark) == (tf32, tf32, False)

@@ -9,6 +9,7 @@ import torch
 from uniformer_video.config import load_config
 from uniformer_video.datasets.loader import Batch
 from uniformer_video.engine.inputs import DeviceInputs
+from uniformer_video.transforms.clip import normalize
 from uniformer_video.transforms.mixup import Mixup
 
 CPU = torch.device("cpu")
@@ -43,6 +44,17 @@ def test_normalised_pixels():
     assert out.dtype == torch.float32
     torch.testing.assert_close(out.double(), expected_pixels(batch.clips), atol=2e-6, rtol=1e-6)
     assert torch.equal(batch.clips, before)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_channels_come_last_in_memory_with_the_same_bits(inference):
+    batch, maker = batch_of(PLACES), inputs()
+    for _ in range(2):  # the second time with constants that are there already
+        with torch.inference_mode(inference):
+            out = maker.normalized(batch.clips, CPU)
+        assert out.permute(0, 2, 3, 4, 1).is_contiguous()
+        assert torch.equal(out, normalize(batch.clips, MEAN, STD))
+    assert torch.equal(maker.normalized(batch.clips[:1], CPU), out[:1])
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -86,6 +86,13 @@ def test_a_gradient_with_any_strides():
         assert torch.equal(got, wanted)
 
 
+def test_the_gradient_lies_in_memory_as_the_weight_does():
+    x, weight, bias, upward = draw((1, 2, 5, 5, 4), (3, 3, 3))
+    for layout in (torch.contiguous_format, torch.channels_last_3d):
+        own = weight.contiguous(memory_format=layout)
+        assert ours(x, own, bias, upward)[2].stride() == own.stride()
+
+
 def test_the_same_bits_twice():
     given_parts = draw((2, 4, 14, 14, 32), (5, 5, 5))
     for first, second in zip(ours(*given_parts), ours(*given_parts), strict=True):

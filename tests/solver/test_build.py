@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 from uniformer_video.config import get_cfg
 from uniformer_video.runtime.errors import ConfigError
+from uniformer_video.solver import build
 from uniformer_video.solver.build import build_optimizer, clip_gradients, set_lr
 
 
@@ -102,6 +104,41 @@ def test_the_state_goes_through_a_file_that_holds_tensors_only(tmp_path):
     assert len(again.state) == 6
     for parameter in model.parameters():
         assert torch.equal(again.state[parameter]["exp_avg"], optimizer.state[parameter]["exp_avg"])
+
+
+@pytest.mark.parametrize("method", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize(("saved", "own"), [(True, False), (False, True)])
+def test_a_state_goes_on_with_the_kernel_of_the_machine_it_is_loaded_on(monkeypatch, method, saved, own):
+    """torch has the kernel for CPUs too, so that one machine can play both."""
+    cfg, x = make_cfg(OPTIMIZING_METHOD=method, MOMENTUM=0.9), torch.randn(5, 3)
+
+    def step(model, optimizer):
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        optimizer.step()
+
+    made = {}
+    for fused in (saved, own):
+        monkeypatch.setattr(build, "has_fused_step", lambda parameters, fused=fused: fused)
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        made[fused] = model, build_optimizer(model, cfg)
+        assert {group["fused"] for group in made[fused][1].param_groups} == {fused or None}
+    for _ in range(2):
+        step(*made[saved])
+    made[own][0].load_state_dict(made[saved][0].state_dict())
+    made[own][1].load_state_dict(copy.deepcopy(made[saved][1].state_dict()))
+    assert {group["fused"] for group in made[own][1].param_groups} == {own or None}
+    for fused in (saved, own):
+        step(*made[fused])
+    for one, other in zip(made[saved][0].parameters(), made[own][0].parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_step_is_one_kernel_where_torch_has_it():
+    assert {group["fused"] for group in build_optimizer(network(), make_cfg()).param_groups} == {True}
+    meta = build_optimizer(network().to("meta"), make_cfg())
+    assert not any(group["fused"] for group in meta.param_groups)
 
 
 def test_set_lr_reaches_every_group():
@@ -254,6 +291,13 @@ def test_unusable_gradients_are_left_for_the_caller(bad):
     assert not math.isfinite(total)
     assert grads(parameters)[0][1] == 1.0
     assert grads(parameters)[1] == [2.0]
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_a_norm_limit_alone_leaves_them_too(bad):
+    parameters = with_gradients([bad, 1.0], [2.0])
+    assert not math.isfinite(clip_gradients(parameters, max_norm=1.0))
+    assert str(grads(parameters)) == str([[bad, 1.0], [2.0]])
 
 
 def test_parameters_without_gradient():

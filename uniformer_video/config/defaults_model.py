@@ -57,6 +57,21 @@ MODEL_KEYS = (
         "keep their statistics, and frozen blocks have no stochastic depth.",
     ),
     Key(
+        "MODEL.COMPILE",
+        False,
+        Either(Bool(), Choice(("default", "reduce-overhead", "max-autotune"))),
+        "Compile the network with torch.compile in training and test, for one batch size each. True: default. "
+        "reduce-overhead replays a step as CUDA graphs. max-autotune chooses kernels by timing them, so two runs may "
+        "differ in the last bits. Needs a C++ compiler on a CPU, Triton on a GPU.",
+    ),
+    Key(
+        "MODEL.TF32",
+        False,
+        Bool(),
+        "Let a GPU take float32 products and convolutions in TF32, with 10 bits of fraction: several times faster "
+        "where MIXED_PRECISION is False.",
+    ),
+    Key(
         "MODEL.USE_CHECKPOINT",
         False,
         Bool(),

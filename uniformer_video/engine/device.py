@@ -52,6 +52,17 @@ def process_device(gpus: int) -> torch.device:
     return device
 
 
+def set_float32_products(device: torch.device, *, tf32: bool) -> None:
+    """Say how a GPU takes products and convolutions of float32: as such, or in TF32 (MODEL.TF32).
+
+    torch's own start is one for products and the other for convolutions. Kernels of cuDNN are chosen by rule, not by
+    timing them (``cudnn.benchmark``): a run that goes on must come to the same bits.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cudnn.benchmark = False
+
+
 def has_bf16(device: torch.device) -> bool:
     """Return whether ``device`` computes in bfloat16 by itself; a processor that imitates it is slow."""
     if device.type == "cuda":

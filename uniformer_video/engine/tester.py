@@ -15,9 +15,11 @@ from uniformer_video.datasets import VideoDataset, build_dataset
 from uniformer_video.datasets.records import VideoRecord
 from uniformer_video.engine import setup
 from uniformer_video.engine.checkpoint import FOLDER as CHECKPOINTS
-from uniformer_video.engine.device import Precision, evaluation_mode
+from uniformer_video.engine.compiled import compiled_network
+from uniformer_video.engine.device import Precision, evaluation_mode, set_float32_products
 from uniformer_video.engine.failures import PRINTED, FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
+from uniformer_video.engine.prefetch import prefetched
 from uniformer_video.engine.results import FOLDER, confidences, multi_hot, write_predictions, write_summary
 from uniformer_video.engine.start import load_test_weights
 from uniformer_video.metrics.average_precision import average_precision, mean_average_precision
@@ -102,8 +104,10 @@ class Tester:
     @torch.inference_mode()
     def _score(self, model: nn.Module) -> ViewEnsemble:
         """Return the scores of all views, on the main process; other processes get their own part."""
-        model.eval()
-        test = self.cfg.TEST
+        test, videos = self.cfg.TEST, max(1, self.chunk // self.views)
+        most = min(self.chunk, videos * self.views)
+        set_float32_products(self.device, tf32=self.cfg.MODEL.TF32)
+        model = compiled_network(model, self.cfg, self.device, eval_clips=most).eval()
         ensemble = ViewEnsemble(
             len(self.dataset),
             self.views,
@@ -112,8 +116,8 @@ class Tester:
             score=test.ENSEMBLE_SCORE,
         )
         # A loader's batch is whole videos; the network sees `chunk` views at a time.
-        loader = setup.ordered_loader(self.cfg, self.dataset, max(1, self.chunk // self.views), self.device)
-        for batch in progress(loader, total=len(loader), label="test", unit="batch"):
+        loader = setup.ordered_loader(self.cfg, self.dataset, videos, self.device)
+        for batch in progress(prefetched(loader, self.device), total=len(loader), label="test", unit="batch"):
             self.failures.add(batch.failures)
             if batch.clips is None:
                 continue

@@ -24,12 +24,14 @@ from uniformer_video.engine.checkpoint import (
 )
 from uniformer_video.engine.class_folders import class_folders_in, require_same_folders
 from uniformer_video.engine.class_order import require_same_order
-from uniformer_video.engine.device import Precision, evaluation_mode
+from uniformer_video.engine.compiled import compiled_network
+from uniformer_video.engine.device import Precision, evaluation_mode, set_float32_products
 from uniformer_video.engine.early_stop import is_better, stops_early
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.parallel import data_parallel, share_statistics
 from uniformer_video.engine.precise_bn import recompute_batch_norm
+from uniformer_video.engine.prefetch import prefetched
 from uniformer_video.engine.remarks import remark_on_settings
 from uniformer_video.engine.report import FIGURES, TrainReport, open_tensorboard, watched_figure
 from uniformer_video.engine.start import compare_settings, find_source, load_start_weights, own_checkpoint
@@ -82,6 +84,7 @@ class Trainer:
             "training on %d videos, %d steps an epoch of %d videos x %d clips; validating on %d videos",
             *(len(train_set), len(self.loader), setup.global_batch(cfg), repeats, len(val_set)),
         )
+        set_float32_products(device, tf32=cfg.MODEL.TF32)
         self.precision = Precision(cfg.TRAIN.MIXED_PRECISION, device)
         self.val_precision = Precision(evaluation_mode(cfg), device)
         if {self.precision.name, self.val_precision.name} != {"float32"}:
@@ -105,7 +108,8 @@ class Trainer:
             for split, data in (("train", train_set), ("val", val_set))
         }
         self._start()
-        self.network = data_parallel(self.model, device)
+        self.called = compiled_network(self.model, cfg, device, train_clips=share * repeats, eval_clips=share)
+        self.network = data_parallel(self.called, device)
         self.report = TrainReport(
             period=cfg.LOG_PERIOD,
             steps=len(self.loader),
@@ -181,7 +185,8 @@ class Trainer:
         self.loader.batch_sampler.epoch = epoch
         mean, lr = AverageMeter(), self.schedule(epoch)
         self.report.start()
-        bar = progress(self.loader, total=len(self.loader), label=f"epoch {epoch + 1}", unit="step")
+        batches = prefetched(self.loader, self.device)
+        bar = progress(batches, total=len(self.loader), label=f"epoch {epoch + 1}", unit="step")
         for step, batch in enumerate(bar):
             if not self.failures["train"].admits(batch, self.device):
                 logger.warning("epoch %d step %d left out: no video of it can be read", epoch + 1, step + 1)
@@ -200,17 +205,21 @@ class Trainer:
         """Do one step and return the loss and the norm of the gradient before clipping."""
         scaler, solver = self.precision.scaler, self.cfg.SOLVER
         set_lr(self.optimizer, lr)
+        self.optimizer.zero_grad(set_to_none=True)  # now: their memory serves the forward pass
         clips, targets = self.inputs.train(batch, self.device)
         # Stochastic depth then depends on the place in the run, not on what ran before: a resumed run draws the same.
         seed_everything(self.cfg.RNG_SEED, Stream.NETWORK, epoch, step, distributed.rank())
         with self.precision.autocast():
             logits = self.network(clips)
         loss = mean_over_heads(self.loss, logits, targets)
-        self.optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
         scaler.unscale_(self.optimizer)
         norm = clip_gradients(self.model.parameters(), solver.CLIP_GRAD_L2NORM, solver.CLIP_GRAD_VAL)
-        value = loss.item()
+        scaler.step(self.optimizer)
+        scaler.update()
+        # The one place that waits for the device, once the whole step is on its way. What a bad step did to the
+        # weights is never saved.
+        value, norm = torch.stack([loss.detach().double(), norm.double()]).tolist()
         # A scaled fp16 gradient may overflow: the scaler then leaves the step out by itself and lowers its scale.
         if not math.isfinite(value) or (not math.isfinite(norm) and not scaler.is_enabled()):
             raise UserError(
@@ -218,8 +227,6 @@ class Trainer:
                 "SOLVER.BASE_LR, set SOLVER.CLIP_GRAD_L2NORM or TRAIN.MIXED_PRECISION False; checkpoints up to epoch "
                 f"{epoch} are kept in {self.output}"
             )
-        scaler.step(self.optimizer)
-        scaler.update()
         return value, norm
 
     def _validate(self, entry: dict[str, Any]) -> bool:
@@ -230,7 +237,7 @@ class Trainer:
             )
             logger.info("precise batch norm from %d batches", count)
         share_statistics(self.model)
-        result = validate(self.model, self.val_loader, self.inputs, self.val_precision, self.failures["val"])
+        result = validate(self.called, self.val_loader, self.inputs, self.val_precision, self.failures["val"])
         self.failures["val"].sync()
         self.failures["val"].check()
         entry.update(result.figures(self.inputs))

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from uniformer_video.engine.device import Precision
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
+from uniformer_video.engine.prefetch import prefetched
 from uniformer_video.metrics.average_precision import average_precision, mean_average_precision
 from uniformer_video.metrics.topk import telling_ks, topk_correct
 from uniformer_video.runtime import distributed
@@ -62,7 +63,7 @@ def validate(
     model.eval()
     counts = [0.0, 0.0, 0.0, 0.0]
     kept: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for batch in progress(loader, total=len(loader), label="validate", unit="batch"):
+    for batch in progress(prefetched(loader, precision.device), total=len(loader), label="validate", unit="batch"):
         failures.add(batch.failures)
         if batch.clips is None:
             continue

@@ -49,7 +49,8 @@ class _Depthwise(torch.autograd.Function):
         by_x = _forward(gradient, weight.flip(2, 3, 4), None) if ctx.needs_input_grad[0] else None
         by_weight = by_bias = None
         if ctx.needs_input_grad[1]:
-            by_weight = kernel_gradient(x, gradient, weight.shape[2:]).to(weight.dtype)
+            # In the weight's own layout, which buckets of gradients of several processes have.
+            by_weight = torch.empty_like(weight).copy_(kernel_gradient(x, gradient, weight.shape[2:]))
         if ctx.needs_input_grad[2]:
             by_bias = gradient.sum((0, 1, 2, 3)).to(weight.dtype)
         return by_x, by_weight, by_bias

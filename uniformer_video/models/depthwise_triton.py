@@ -18,9 +18,15 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
+
+from uniformer_video.runtime.errors import UserError
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:
+    raise UserError("the kernels of depthwise convolutions need Triton: pip install triton (Linux)") from None
 
 MOST_ROWS = 8
 """Output rows of a program at most: one more costs registers."""
