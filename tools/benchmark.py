@@ -15,15 +15,33 @@ for folder in (TOOLS, TOOLS.parent):  # works from a clone that is not installed
         sys.path.insert(0, str(folder))
 
 import torch  # noqa: E402
+from benchmark_gpu import GPU  # noqa: E402
+from benchmark_growth import GROWTH  # noqa: E402
+from benchmark_items import ITEMS  # noqa: E402
+from benchmark_jobs import JOBS  # noqa: E402
+from benchmark_lists import LISTS  # noqa: E402
 from benchmark_model import MODEL  # noqa: E402
 from benchmark_openings import OPENINGS  # noqa: E402
+from benchmark_profile import PROFILE  # noqa: E402
 from benchmark_readers import READERS  # noqa: E402
+from benchmark_table import TABLE  # noqa: E402
 
 from uniformer_video.runtime.cli import ArgumentParser, run_command  # noqa: E402
 from uniformer_video.runtime.errors import UserError  # noqa: E402
 from uniformer_video.runtime.paths import atomic_write, make_output_dir  # noqa: E402
 
-SUBCOMMANDS = {"model": MODEL, "readers": READERS, "openings": OPENINGS}
+SUBCOMMANDS = {
+    "table": TABLE,
+    "model": MODEL,
+    "profile": PROFILE,
+    "items": ITEMS,
+    "readers": READERS,
+    "openings": OPENINGS,
+    "lists": LISTS,
+    "gpu": GPU,
+    "jobs": JOBS,
+    "growth": GROWTH,
+}
 """Measurements by name; a new one is a file beside this one and an entry here."""
 
 
@@ -33,6 +51,7 @@ def usage() -> str:
     return (
         f"usage: benchmark.py NAME [options]\n\n{__doc__}\n\nmeasurements (benchmark.py NAME --help for options):\n"
         f"{names}\n\nexamples:\n"
+        "  python tools/benchmark.py table --json table.json\n"
         "  python tools/benchmark.py model --cfg configs/Kinetics/uniformer_s8x8.yaml --size 112\n"
         "  python tools/benchmark.py readers --videos my_videos --repeats 9\n"
         "  python tools/benchmark.py openings --videos my_videos --count 5000 --backend decord"
@@ -50,9 +69,8 @@ def run(name: str, arguments: Sequence[str]) -> int:
         raise UserError(f"unknown measurement {name!r}; known: {', '.join(SUBCOMMANDS)}")
     parser = ArgumentParser(command.help, prog=f"benchmark.py {name}")
     command.add_arguments(parser)
-    parser.add_argument(
-        "--repeats", type=int, default=5, metavar="N", help="rounds of which the median counts (default 5)"
-    )
+    rounds, text = command.repeats, f"rounds of which the median counts (default {command.repeats})"
+    parser.add_argument("--repeats", type=int, default=rounds, metavar="N", help=text)
     parser.add_argument("--threads", type=int, metavar="N", help="torch's CPU threads (default: torch's choice)")
     parser.add_argument("--json", metavar="FILE", help="write the name and numbers of every measurement")
     if command.takes_settings:

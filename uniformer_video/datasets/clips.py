@@ -116,6 +116,6 @@ class ViewClips:
         windows = np.stack([self.sampler.view(reader.num_frames, clip, clips) for clip in range(clips)])
         distinct, places = np.unique(windows, return_inverse=True)
         frames = self.transform.resize(reader.frames_at(distinct.tolist()))
-        places = torch.from_numpy(places.reshape(windows.shape))
-        pixels = torch.stack([self.transform(frames[places[view.clip]], view.crop) for view in self.grid])
+        places = places.reshape(windows.shape).tolist()
+        pixels = self.transform.cut_views(frames, [(places[view.clip], view.crop) for view in self.grid])
         return Clips(pixels, np.repeat(windows, self.grid.crops, axis=0), (False,) * len(self.grid))

@@ -15,7 +15,10 @@ from torch import Tensor
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.transforms import spatial
 from uniformer_video.transforms.color import color_jitter
-from uniformer_video.transforms.rand_augment import RandAugment
+from uniformer_video.transforms.rand_augment import RandAugment, apply_steps
+
+# Fewer values than this stay in a processor's cache as float32.
+_CACHED_VALUES = 2**16
 
 
 class ClipTransform(Protocol):
@@ -49,11 +52,18 @@ def normalize(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ten
         float32 of the same shape on the same device.
     """
     assert clips.shape[-4] == len(mean) == len(std), (tuple(clips.shape), mean, std)
-    scaled = clips.to(torch.float32) / 255
     shape = (len(mean), 1, 1, 1)
     offset = torch.tensor(mean, dtype=torch.float32, device=clips.device).view(shape)
     scale = torch.tensor(std, dtype=torch.float32, device=clips.device).view(shape)
-    return scaled.sub_(offset).div_(scale)
+    if clips.device.type != "cpu" or clips.numel() <= _CACHED_VALUES:
+        return (clips.to(torch.float32) / 255).sub_(offset).div_(scale)
+    # A few pictures at a time, so that what one step writes is still in the cache for the next.
+    result = torch.empty(clips.shape, dtype=torch.float32, device=clips.device)
+    planes, targets = clips.flatten(0, -5) if clips.ndim > 4 else clips[None], result.view(-1, *result.shape[-4:])
+    for clip, target in zip(planes, targets, strict=True):
+        for channel, values in enumerate(target):
+            values.copy_(clip[channel]).div_(255).sub_(offset[channel]).div_(scale[channel])
+    return result
 
 
 def denormalize(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -122,13 +132,17 @@ class TrainTransform:
         self, frames: Tensor, generator: np.random.Generator, *, may_mirror: bool = True
     ) -> tuple[Tensor, bool]:
         """See :class:`ClipTransform`."""
+        steps = []
         if self.augment is not None:
-            frames = self.augment(frames, generator)
+            steps = self.augment.draw(generator)
         elif self.color_jitter > 0:
             frames = color_jitter(frames, self.color_jitter, self.color_jitter, self.color_jitter, generator)
         if self.scale is not None:
-            frames = spatial.random_resized_crop(frames, self.crop_size, self.scale, self.ratio, generator)
+            # The crop is drawn before the frames are worked on, so that only what it shows is.
+            box = spatial.resized_crop_box(*frames.shape[1:3], self.scale, self.ratio, generator)
+            frames = spatial.resize(apply_steps(frames, steps, box), self.crop_size, self.crop_size)
         else:
+            frames = apply_steps(frames, steps, spatial.Box(0, 0, *frames.shape[1:3]))
             frames = spatial.random_short_side(frames, *self.jitter_scales, generator)
             frames = spatial.random_crop(frames, self.crop_size, generator)
         # Drawn even where it may not happen, so that a label changes no draw.
@@ -168,6 +182,24 @@ class ViewTransform:
             The view, a uint8 clip ``(3, T, S, S)``.
         """
         return to_clip(spatial.view_crop(resized, self.crop_size, crop, self.crops))
+
+    def cut_views(self, resized: Tensor, views: Sequence[tuple[Sequence[int], int]]) -> Tensor:
+        """Cut several spatial views, each of some of the frames, without a copy of them on the way.
+
+        Args:
+            resized: frames ``(T', H', W', 3)``; fastest in a clip's order in memory, as :meth:`resize` makes them.
+            views: of each view its frames, numbers into ``resized``, equally many in all, and its spatial view.
+
+        Returns:
+            uint8 clips ``(views, 3, T, S, S)``: ``self(resized[frames], crop)`` of each.
+        """
+        size = self.crop_size
+        clips = torch.empty((len(views), 3, len(views[0][0]), size, size), dtype=torch.uint8)
+        for clip, (numbers, crop) in zip(clips, views, strict=True):
+            cut = spatial.view_crop(resized, size, crop, self.crops).permute(3, 0, 1, 2)
+            for place, number in enumerate(numbers):
+                clip[:, place] = cut[:, number]
+        return clips
 
 
 def _check_ranges(

@@ -7,7 +7,7 @@ with timm's set of operations, strengths and notation, in which recipes are publ
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from uniformer_video.runtime.errors import ConfigError
 from uniformer_video.transforms import operations
+from uniformer_video.transforms.spatial import Box, cut
 
 MAX_LEVEL = 10.0
 NOTATION = "rand[-m<magnitude>][-n<layers>][-mstd<deviation>][-mmax<limit>][-p<probability>][-w0][-inc<0|1>]"
@@ -58,26 +59,30 @@ def _random_sign(generator: np.random.Generator) -> float:
 
 @dataclass(frozen=True)
 class _Operation:
-    """One row of the table: what to do, how strong, whether pixels are interpolated, and its share under ``w0``."""
+    """One row of the table: what to do, how strong, whether pixels are interpolated, and its share under ``w0``.
+
+    ``reach`` is how far away, in pixels, what a pixel becomes depends on others; None: on the whole frame.
+    """
 
     function: Callable[..., Tensor]
     argument: Argument | None
     interpolated: bool
     weight: float
+    reach: int | None = None
 
 
 OPERATIONS: dict[str, _Operation] = {
     "AutoContrast": _Operation(operations.auto_contrast, None, False, 0.025),
     "Equalize": _Operation(operations.equalize, None, False, 0.005),
-    "Invert": _Operation(operations.invert, None, False, 0.0),
+    "Invert": _Operation(operations.invert, None, False, 0.0, 0),
     "Rotate": _Operation(operations.rotate, _either_sign(30.0), True, 0.3),
-    "Posterize": _Operation(operations.posterize, _posterize_bits, False, 0.0),
-    "Solarize": _Operation(operations.solarize, _solarize_threshold, False, 0.005),
-    "SolarizeAdd": _Operation(operations.solarize_add, _solarize_addend, False, 0.005),
-    "Color": _Operation(operations.color, _enhance, False, 0.025),
+    "Posterize": _Operation(operations.posterize, _posterize_bits, False, 0.0, 0),
+    "Solarize": _Operation(operations.solarize, _solarize_threshold, False, 0.005, 0),
+    "SolarizeAdd": _Operation(operations.solarize_add, _solarize_addend, False, 0.005, 0),
+    "Color": _Operation(operations.color, _enhance, False, 0.025, 0),
     "Contrast": _Operation(operations.contrast, _enhance, False, 0.005),
-    "Brightness": _Operation(operations.brightness, _enhance, False, 0.005),
-    "Sharpness": _Operation(operations.sharpness, _enhance, False, 0.025),
+    "Brightness": _Operation(operations.brightness, _enhance, False, 0.005, 0),
+    "Sharpness": _Operation(operations.sharpness, _enhance, False, 0.025, 1),
     "ShearX": _Operation(operations.shear_x, _either_sign(0.3), True, 0.2),
     "ShearY": _Operation(operations.shear_y, _either_sign(0.3), True, 0.2),
     "TranslateXRel": _Operation(operations.translate_x, _either_sign(0.45), True, 0.1),
@@ -93,10 +98,42 @@ class Step:
     argument: float | None = None
     interpolation: str | None = None
 
-    def __call__(self, frames: Tensor) -> Tensor:
-        """Apply to uint8 frames ``(T, H, W, 3)``; same shape and type back."""
+    def __call__(self, frames: Tensor, keep: Box | None = None) -> Tensor:
+        """Apply to uint8 frames ``(T, H, W, 3)``; same shape and type back, or the part ``keep`` of it."""
         given = [value for value in (self.argument, self.interpolation) if value is not None]
-        return OPERATIONS[self.name].function(frames, *given)
+        return OPERATIONS[self.name].function(frames, *given, keep=keep)
+
+    def needs(self, keep: Box, height: int, width: int) -> Box:
+        """Return which part of frames of that size must be known for the part ``keep`` of the result."""
+        reach = OPERATIONS[self.name].reach
+        if reach is None:
+            return Box(0, 0, height, width)
+        top, left = max(keep.top - reach, 0), max(keep.left - reach, 0)
+        bottom, right = min(keep.top + keep.height + reach, height), min(keep.left + keep.width + reach, width)
+        return Box(top, left, bottom - top, right - left)
+
+
+def apply_steps(frames: Tensor, steps: Sequence[Step], keep: Box) -> Tensor:
+    """Apply steps one after the other and return a part of the result, with little done outside that part.
+
+    Args:
+        frames: uint8 ``(T, H, W, 3)``.
+        steps: what is done.
+        keep: the part.
+
+    Returns:
+        uint8 ``(T, keep.height, keep.width, 3)``, what a cut after all steps gives.
+    """
+    parts = [keep]
+    for step in reversed(steps):
+        parts.append(step.needs(parts[-1], *frames.shape[1:3]))
+    known = parts.pop()
+    frames = cut(frames, known)
+    for step in steps:
+        part = parts.pop()
+        frames = step(frames, Box(part.top - known.top, part.left - known.left, part.height, part.width))
+        known = part
+    return frames
 
 
 @dataclass(frozen=True)

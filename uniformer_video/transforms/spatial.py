@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from uniformer_video.transforms.resizing import resize_bilinear
 
 
 class Box(NamedTuple):
@@ -49,18 +50,12 @@ def resize(frames: Tensor, height: int, width: int) -> Tensor:
         width: wanted columns, >= 1.
 
     Returns:
-        uint8 ``(T, height, width, 3)``; ``frames`` itself when the size is already right.
+        uint8 ``(T, height, width, 3)``, in memory in a clip's order; ``frames`` itself when the size is already right.
     """
     _check(frames)
     if tuple(frames.shape[1:3]) == (height, width):
         return frames
-    resized = frames.new_empty((len(frames), height, width, 3))
-    # One frame at a time: its float copy stays in the cache, and a long video never exists in float.
-    for source, target in zip(frames, resized, strict=True):
-        pixels = source.permute(2, 0, 1).unsqueeze(0).float()
-        pixels = F.interpolate(pixels, size=(height, width), mode="bilinear", align_corners=False)
-        target.copy_(pixels[0].round_().permute(1, 2, 0))
-    return resized
+    return resize_bilinear(frames, height, width)
 
 
 def resize_short_side(frames: Tensor, size: int) -> Tensor:

@@ -148,7 +148,7 @@ def _identity(source: str, settings: TranscodeSettings) -> dict[str, int | str]:
     """Return what tells a rewritten video from others: the settings, and which file it was made of."""
     known = {} if is_url(source) else os.stat(source)
     of = {"url": source} if is_url(source) else {"bytes": known.st_size, "mtime_ns": known.st_mtime_ns}
-    return {"format": 1, **asdict(settings), **of}
+    return {"format": 2, **asdict(settings), **of}
 
 
 def _muxer_options(index: VideoIndex) -> dict[str, str]:
@@ -215,6 +215,8 @@ def _encode(
         "sc_threshold": "0",
         "flags": "+cgop",
         "bf": "0",
+        # What decodes in half the time, at a tenth more bytes.
+        "tune": "fastdecode",
     }
     stream = container.add_stream(_ENCODER, rate=frame_rate(index.fps), options=options)
     codec = stream.codec_context
