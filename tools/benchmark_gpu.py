@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from benchmark_gpu_depthwise import depthwise_timings
 from benchmark_gpu_rates import matrix_rate, synchronizer
+from benchmark_limits import BACKWARD, product_flops
 from benchmark_model import plain_model
 from benchmark_timing import HEADING, Subcommand, Timing, compare, relative_difference, table_line, time_sides
 from fvcore.common.config import CfgNode
@@ -25,7 +26,6 @@ from uniformer_video.config import load_config
 from uniformer_video.engine.compiled import OneShape, require_compiler
 from uniformer_video.engine.device import hardware_name, set_float32_products
 from uniformer_video.models.build import build_model
-from uniformer_video.models.complexity import measure_size
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.runtime.seed import torch_generator
 from uniformer_video.solver.build import build_optimizer
@@ -116,7 +116,7 @@ class GpuBench:
         torch.manual_seed(0)
         ours, plain = build_model(cfg), plain_model(cfg)
         plain.load_state_dict(ours.state_dict())
-        self.flops = 2 * batch * measure_size(ours, shape[1:]).total_multiply_adds
+        self.flops = product_flops(ours, shape)
         ours, plain = ours.to(device), plain.to(device)
         generator = torch_generator(0)
         self.clips = torch.randn(shape, generator=generator).to(device)
@@ -182,8 +182,7 @@ class GpuBench:
             repeats: rounds of which the median counts.
             rate: floating-point operations a second of the device's bf16 products.
         """
-        # The backward pass has two products for each of the forward pass.
-        kinds = {"training step": (self._step, 3), "inference": (self._score, 1)}
+        kinds = {"training step": (self._step, BACKWARD), "inference": (self._score, 1)}
         timings = []
         for kind, (run, factor) in kinds.items():
             calls = {name: (lambda run=run, name=name: run(name)) for name in self.sides}
@@ -276,7 +275,9 @@ def measure(cfg: CfgNode, args: Any, device: torch.device, rate: float) -> list[
     print(f"hardware: {hardware_name(device)}; torch {torch.__version__}; bf16 products {rate / 1e12:.4g} TFLOP/s")
     mode = None if args.compile == "none" else args.compile
     bench = GpuBench(cfg, batch=args.batch, device=device, compile_mode=mode)
-    print(f"{cfg.MODEL.MODEL_NAME}, clips {tuple(bench.clips.shape)}, {bench.flops / 1e12:.4g} TFLOP forward")
+    print(
+        f"{cfg.MODEL.MODEL_NAME}, clips {tuple(bench.clips.shape)}, {bench.flops / 1e12:.4g} TFLOP of products forward"
+    )
     print(bench.check(), flush=True)
     timings: list[Timing] = list(bench.times(args.repeats, rate))
     print(HEADING)

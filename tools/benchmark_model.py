@@ -126,6 +126,8 @@ class ModelBench:
     def times(self, repeats: int, *, train_repeats: int | None = None, name: str = "model") -> list[Timing]:
         """Return the medians of a forward pass and of a training step, each in all precisions, all sides in turn.
 
+        A step takes seconds and :meth:`check` has done one on each side, so that it needs no round to warm up.
+
         Args:
             repeats: rounds that count of the forward pass.
             train_repeats: of the training step; None: as many.
@@ -134,7 +136,7 @@ class ModelBench:
         flops = product_flops(self.ours, self.shape)
         jobs = (
             ("inference", self.score, repeats, 2, 1),
-            ("training step", self.step, train_repeats or repeats, 1, BACKWARD),
+            ("training step", self.step, train_repeats or repeats, 0, BACKWARD),
         )
         rows = []
         for what, call, rounds, warm_up, passes in jobs:

@@ -28,7 +28,7 @@ BASE = (
 def short_clips(opts: list[str], repeats: int) -> list[Row]:
     """Base on four clips of 8 frames: inference and training."""
     bench = _bench("8", 4, opts)
-    return bench.times(repeats, train_repeats=max(1, repeats // 2), name=f"base {_size(bench)}")
+    return bench.times(repeats, train_repeats=max(1, repeats - 1), name=f"base {_size(bench)}")
 
 
 def long_clips(opts: list[str], repeats: int) -> list[Row]:
@@ -101,4 +101,4 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="PARTS", help=f"comma-separated parts of {', '.join(PARTS)} (default: all)")
 
 
-TABLE = Subcommand("everything below in one table (make bench)", add_table_arguments, run_table)
+TABLE = Subcommand("everything below in one table (make bench)", add_table_arguments, run_table, repeats=3)

@@ -12,8 +12,9 @@ import uniformer_video
 from tests.engine.predicting import test_videos, write_network
 from tests.helpers import moving_square, write_truncated, write_video
 from tests.toy import CLASSES, rewrite, toy_cfg
-from uniformer_video.config import load_config
+from uniformer_video.config import load_config, with_values
 from uniformer_video.engine import launch
+from uniformer_video.engine import predictor as engine_predictor
 from uniformer_video.engine.predictor import Predictor, choose_device
 from uniformer_video.models.build import MODELS
 from uniformer_video.runtime.errors import ConfigError, UserError
@@ -80,6 +81,15 @@ def test_scores_and_features_of_views_one_by_one(toy_set, predictor):
     assert float(found.scores.sum()) == pytest.approx(1)
     assert found.top(2)[0].score == float(found.scores.max())
     assert found.label == CLASSES[int(found.scores.argmax())]
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_products_of_float32_are_those_of_the_test(predictor, monkeypatch, tf32):
+    asked = []
+    monkeypatch.setattr(engine_predictor, "set_float32_products", lambda device, *, tf32: asked.append((device, tf32)))
+    monkeypatch.setattr(predictor, "cfg", with_values(predictor.cfg, {"MODEL.TF32": tf32}, "the test"))
+    predictor.score_clips(torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8))
+    assert asked == [(torch.device("cpu"), tf32)]
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, list])

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from uniformer_video.models.attention import Attention, attend
+from uniformer_video.models import attention
+from uniformer_video.models.attention import LEAST_TOKENS, Attention, attend
+from uniformer_video.models.cpu_attention import cpu_attend
 
 
 def by_hand(query, key, value, scale):
@@ -74,3 +76,14 @@ def test_dropouts_act_in_training_only():
 def test_heads_must_share_the_channels():
     with pytest.raises(AssertionError, match="8 channels cannot be shared by 3 heads"):
         Attention(8, 3)
+
+
+@pytest.mark.parametrize(("count", "own"), [(1, False), (LEAST_TOKENS - 1, False), (LEAST_TOKENS, True)])
+def test_many_clips_of_few_tokens_are_for_torchs_kernel(count, own, monkeypatch):
+    calls = []
+    monkeypatch.setattr(attention, "cpu_attend", lambda *given: calls.append(1) or cpu_attend(*given))
+    query, key, value = (torch.randn(2, 2, count, 8) for _ in range(3))
+    got = attend(query.bfloat16(), key.bfloat16(), value.bfloat16(), scale=0.3).float()
+    wanted = by_hand(query, key, value, 0.3)
+    assert (got - wanted).norm() < 1e-2 * wanted.norm()
+    assert len(calls) == own

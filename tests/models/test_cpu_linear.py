@@ -11,8 +11,8 @@ from uniformer_video.models.cpu_linear import cpu_linear
 @pytest.fixture(params=["oneDNN", "torch"])
 def kernel(request, monkeypatch):
     if request.param == "torch":
-        monkeypatch.setattr(module, "_operator", lambda: None)
-    elif module._operator() is None:
+        monkeypatch.setattr(module, "_operator", lambda dtype: None)
+    elif module._operator(torch.float32) is None:
         pytest.skip("this torch has no oneDNN")
 
 
@@ -42,4 +42,9 @@ def test_weights_that_are_views(kernel):
 
 def test_off_where_oneDNN_is_switched_off():  # noqa: N802, its name is spelled so
     with torch.backends.mkldnn.flags(enabled=False):
-        assert module._operator() is None
+        assert module._operator(torch.float32) is None
+
+
+def test_bfloat16_is_torchs_where_the_processor_has_none(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert module._operator(torch.bfloat16) is None

@@ -74,9 +74,9 @@ def test_memory_kept_for_the_backward_pass_is_the_wide_part_once():
 @pytest.mark.parametrize("normed", [True, False])
 def test_in_place_without_gradients(_runs_of, dtype, tolerance, normed):
     x, weights = torch.randn(3, 60, 8), parameters()
-    norm = (torch.rand(8) + 0.5, torch.randn(8), 1e-3) if normed else None
-    inner = F.layer_norm(x, (8,), *norm) if normed else x
-    wanted = x + plain(inner, *weights)
+    scale, shift = torch.rand(8) + 0.5, torch.randn(8)
+    norm = (lambda rows: F.layer_norm(rows, (8,), scale, shift, 1e-3)) if normed else None
+    wanted = x + plain(norm(x) if normed else x, *weights)
     with torch.no_grad():
         got = add_cpu_mlp_(x, norm, *(part.to(dtype) for part in weights), dtype)
     assert got is x

@@ -167,8 +167,12 @@ class TestWhoseKernel:
     def test_not_with_other_kernels(self, installed, kernel, dtype):
         assert not self.on_cuda(kernel, dtype)
 
-    def test_not_in_double_precision_unless_autocast_takes_it_down(self, installed):
+    @pytest.mark.parametrize("autocast", [False, True])
+    def test_not_in_double_precision_which_autocast_leaves_alone(self, installed, autocast, monkeypatch):
+        monkeypatch.setattr(torch.amp, "is_autocast_available", lambda kind: True)
+        monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: autocast)
         assert not self.on_cuda(dtype=torch.float64)
+        assert self.on_cuda(dtype=torch.float32)
 
     def test_not_with_an_old_release(self, installed, monkeypatch):
         monkeypatch.setattr(depthwise.importlib.metadata, "version", lambda name: "3.2.0")

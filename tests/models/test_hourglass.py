@@ -305,12 +305,14 @@ def test_same_input_same_bits():
 
 def test_bf16_autocast_agrees_within_its_rounding():
     model = tiny().eval()
-    clips = clip((2, 3, 4, 64, 64))
+    clips = clip((16, 3, 4, 64, 64))
     with torch.inference_mode():
         wanted = model(clips)
         with torch.autocast("cpu", torch.bfloat16):
             got = model(clips)
-    assert relative(got.float(), wanted) < 3e-2
+    # Of most clips: of some, rounding decides between two tokens of nearly one score.
+    errors = (got.float() - wanted).norm(dim=1) / wanted.norm(dim=1)
+    assert errors.median() < 2e-2
 
 
 def test_bf16_autocast_trains_with_nearly_the_gradients_of_float32():

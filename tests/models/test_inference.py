@@ -157,7 +157,7 @@ NETWORKS = {
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
 def test_networks(options, autocast):
     network = filled(Uniformer(num_classes=7, depths=(1, 2, 2, 1), widths=(8, 16, 24, 32), head_dim=8, **options))
-    x = torch.randn(2, 3, 4, 64, 64)
+    x = torch.randn(16 if autocast else 2, 3, 4, 64, 64)  # many clips: errors of a few are as large as chance has it
     got, plain = both_ways(network, x)
     assert (got - plain).norm() < TOLERANCE[False] * plain.norm()
     if autocast:
@@ -190,3 +190,79 @@ def test_a_training_step_of_the_whole_network(autocast, checkpointed):
         step()
     for got, wanted in zip(*results, strict=True):
         assert (got - wanted).norm() < (5e-2 if autocast else 1e-5) * wanted.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("norms", ["float32", "half"])
+@pytest.mark.parametrize("options", [{}, {"conv_stem": True}], ids=["patches", "conv stem"])
+def test_networks_in_half_precision(dtype, norms, options):
+    network = filled(Uniformer(num_classes=7, depths=(1, 1, 1, 1), widths=(8, 16, 24, 32), head_dim=8, **options))
+    x = torch.randn(16, 3, 4, 64, 64)
+    with torch.no_grad():
+        exact = network(x)
+    network.to(dtype)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d) and norms == "float32":
+            module.float()
+    got, plain = both_ways(network, x.to(dtype))
+    assert got.dtype is dtype
+    assert (got.float() - exact).norm() < 1.5 * (plain.float() - exact).norm()
+
+
+@pytest.mark.parametrize("kind", [LocalBlock, GlobalBlock])
+def test_blocks_take_grids_of_any_order_in_memory(kind):
+    options = {"mlp_ratio": 4.0, "dropout": 0.0, "drop_path": 0.0}
+    if kind is LocalBlock:
+        options["kernel"] = (3, 5, 5)
+    else:
+        options.update(heads=2, qkv_bias=True, qk_scale=None, attention_dropout=0.0)
+    block, x = filled(kind(16, **options)), torch.randn(2, 16, 3, 6, 5).permute(0, 2, 3, 4, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(block(x), block(x.contiguous()))
+
+
+def test_dropout_alone_at_work_is_not_passed_over():
+    block = filled(LocalBlock(8, kernel=(3, 5, 5), mlp_ratio=4.0, dropout=0.5, drop_path=0.0))
+    block.mlp.dropout.train()
+    x = torch.randn(1, 2, 5, 5, 8)
+    with torch.no_grad():
+        assert not is_scoring(block)
+        assert not torch.equal(block(x), block(x))
+
+
+@pytest.mark.parametrize("name", ["conv1", "mlp", "norm2"])
+def test_what_stands_in_for_a_layer_is_called(name):
+    block = filled(LocalBlock(8, kernel=(3, 5, 5), mlp_ratio=4.0, dropout=0.0, drop_path=0.0))
+    given = getattr(block, name)
+    setattr(block, name, nn.Sequential(given, nn.Tanh()))
+    for kept in ("weight", "bias", "fc1", "fc2"):  # an adapter shows what it adapts
+        if hasattr(given, kept):
+            setattr(getattr(block, name), kept, getattr(given, kept))
+    got, wanted = both_ways(block.eval(), torch.randn(1, 2, 5, 5, 8))
+    torch.testing.assert_close(got, wanted)
+
+
+def test_a_small_layer_scale_in_float16_is_not_lost():
+    mlp, x = filled(Mlp(16, 64, 0.0, Linear)), torch.zeros(2, 3, 4, 5, 16)
+    norm, gamma = nn.LayerNorm(16), torch.full((16,), 1e-6)
+    nn.init.normal_(norm.bias)
+    wanted = mlp(norm(x)) * gamma
+    with torch.no_grad(), torch.autocast("cpu", torch.float16):
+        got = add_mlp_(x, norm, mlp, gamma)
+    assert (got - wanted).norm() < 3e-3 * wanted.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_channels_far_from_zero_keep_their_digits_in_half_precision(dtype):
+    block = LocalBlock(16, kernel=(3, 5, 5), mlp_ratio=4.0, dropout=0.0, drop_path=0.0).eval()
+    x = torch.randn(2, 3, 6, 5, 16)
+    for part in (block.pos_embed.weight, block.pos_embed.bias):
+        nn.init.zeros_(part)
+    for norm in (block.norm1, block.norm2):
+        norm.running_mean.fill_(30.0)
+    with torch.no_grad():
+        x += 30
+        exact = block(x)
+        with torch.autocast("cpu", dtype):
+            got = block(x)
+    assert (got - exact).norm() < 1e-2 * (exact - x).norm()

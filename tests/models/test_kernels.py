@@ -4,15 +4,20 @@ import threading
 
 import pytest
 import torch
+from torch import nn
+from torch.autograd import forward_ad
+from torch.nn.modules.module import register_module_forward_hook
 
 from uniformer_video.models.kernels import (
     compute_dtype,
     differentiates,
     kernels_are_own,
+    observed,
     own_cpu_kernels,
     own_kernels,
     plain_kernels,
 )
+from uniformer_video.models.layers import Linear
 
 
 def test_plain_inside_the_block_alone():
@@ -82,3 +87,33 @@ def test_differentiates_only_with_gradients():
     assert not differentiates(plain, None)
     with torch.no_grad():
         assert not differentiates(learned)
+
+
+def test_forward_mode_differentiation_sees_torch_operations():
+    with torch.no_grad(), forward_ad.dual_level():
+        assert not own_kernels()
+        x = forward_ad.make_dual(torch.ones(2, 3), torch.ones(2, 3))
+        layer = Linear(3, 4)
+        torch.testing.assert_close(forward_ad.unpack_dual(layer(x)).tangent, layer.weight.sum(1).expand(2, 4))
+    assert own_kernels()
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda layer: layer.register_forward_hook(lambda *given: None).remove,
+        lambda layer: layer.register_forward_pre_hook(lambda *given: None).remove,
+        lambda layer: layer.register_full_backward_hook(lambda *given: None).remove,
+        lambda layer: layer.register_full_backward_pre_hook(lambda *given: None).remove,
+        lambda layer: register_module_forward_hook(lambda *given: None).remove,
+        lambda layer: setattr(layer, "forward", lambda x: x) or (lambda: delattr(layer, "forward")),
+    ],
+    ids=["forward", "before", "backward", "before backward", "of all modules", "a forward of its own"],
+)
+def test_observed(register):
+    layer = nn.Linear(1, 1)
+    assert not observed(nn.Identity(), layer)
+    remove = register(layer)
+    assert observed(nn.Identity(), layer)
+    remove()
+    assert not observed(layer)

@@ -238,3 +238,46 @@ def test_mlp_dropout_acts_in_training_only():
     mlp.eval()
     assert torch.equal(mlp(x), mlp(x))
     assert not (mlp(x) == 0).any()
+
+
+class Adapted(nn.Module):
+    """A layer that stands in for another one, shows its weight and adds to what it gives, as adapters do."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    weight = property(lambda self: self.layer.weight)
+    bias = property(lambda self: self.layer.bias)
+
+    def forward(self, x):
+        return self.layer(x) + 1
+
+
+def test_mlp_calls_layers_that_are_observed():
+    mlp, seen = Mlp(4, 8, 0.0, Linear), []
+    mlp.fc2.register_forward_hook(lambda *given: seen.append("fc2"))
+    mlp(torch.randn(3, 4))
+    assert seen == ["fc2"]
+
+
+@pytest.mark.parametrize("name", ["fc1", "fc2"])
+def test_mlp_calls_what_stands_in_for_its_layers(name):
+    mlp, x = Mlp(4, 8, 0.0, Linear), torch.randn(3, 4)
+    setattr(mlp, name, Adapted(getattr(mlp, name)))
+    with plain_kernels():
+        wanted = mlp(x)
+    torch.testing.assert_close(mlp(x), wanted)
+
+
+def test_mlp_learns_through_a_normalised_weight():
+    mlp, x = Mlp(4, 8, 0.0, Linear), torch.randn(3, 4)
+    nn.utils.weight_norm(mlp.fc1)
+    mlp(x).sum().backward()
+    assert mlp.fc1.weight_g.grad is not None and mlp.fc1.weight_v.grad is not None
+
+
+def test_mlp_dropout_may_be_at_work_alone():
+    mlp = Mlp(4, 8, 0.5, Linear).eval()
+    mlp.dropout.train()
+    assert not torch.equal(mlp(torch.ones(3, 4)), mlp(torch.ones(3, 4)))

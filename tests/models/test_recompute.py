@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from uniformer_video.models.kernels import kernels_are_own, plain_kernels
 from uniformer_video.models.recompute import recompute
 
 
@@ -67,3 +68,18 @@ def test_a_block_with_one_tensor_and_none():
     assert nothing is None
     out.sum().backward()
     assert torch.equal(x.grad, x.detach().exp())
+
+
+def test_the_second_pass_is_on_the_kernels_of_the_first():
+    class Asks(nn.Module):
+        def forward(self, x):
+            seen.append(kernels_are_own())
+            return x.exp()
+
+    seen, x = [], torch.ones(2, requires_grad=True)
+    with plain_kernels():
+        result = recompute(Asks(), x)
+    result.sum().backward()
+    recompute(Asks(), x).sum().backward()
+    assert seen == [False, False, True, True]
+    assert kernels_are_own()

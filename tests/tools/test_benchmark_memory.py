@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
+import torch
 
 from tests.tools import test_benchmark  # puts the tools where they can be imported
 from uniformer_video.config import load_config
@@ -57,3 +61,12 @@ def test_memory_beside_the_times(capsys, monkeypatch):
     arguments = ["model", *test_benchmark.TINY, *test_benchmark.FP32, "--repeats", "1", "--memory"]
     assert test_benchmark.benchmark.main(arguments) == 0
     assert capsys.readouterr().out.splitlines()[-1] == row.line()
+
+
+def test_the_peak_is_that_of_this_program_alone():
+    """A process that a large one starts does not begin with the large one's peak."""
+    ballast = torch.ones(2**28)
+    code = f"import sys; sys.path[:0] = {[*sys.path]!r}; import benchmark_memory as m; print(m.own_peak_gib())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ballast.nbytes == 2**30
+    assert 0.05 < float(done.stdout) < 0.9

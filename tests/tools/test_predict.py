@@ -20,6 +20,7 @@ from tests.helpers import moving_square, write_video
 from tests.test_package import ROOT
 from tests.toy import CLASSES
 from tools import predict
+from uniformer_video.engine import setup
 from uniformer_video.engine.predictor import Predictor
 from uniformer_video.video.open import open_video
 
@@ -61,6 +62,13 @@ def test_a_table_of_every_video(command, network, toy_set):
             assert line.split()[0] == best.name
             assert line.endswith(f"{100 * best.score:5.1f} %")
     assert f"{network}: Uniformer, 3 classes; 2 videos, 2 clips x 3 crops; on " in err
+
+
+def test_threads_fit_the_cores_of_this_process(command, toy_set, monkeypatch):
+    fitted = []
+    monkeypatch.setattr(setup, "fit_threads", lambda *arguments: fitted.append(arguments))
+    assert command(test_videos(toy_set)[0])[0] == 0
+    assert fitted == [(1, torch.device("cpu"))]
 
 
 def test_json_and_csv_have_the_broken_video_with_its_error(command, network, toy_set, broken_video, tmp_path):

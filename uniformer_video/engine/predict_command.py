@@ -10,6 +10,7 @@ from typing import TextIO
 
 from uniformer_video.drawing.bars import shows_unicode, terminal_width
 from uniformer_video.engine import predict_output as output
+from uniformer_video.engine import setup
 from uniformer_video.engine.device import hardware_name
 from uniformer_video.engine.predict_inputs import Input, find_inputs
 from uniformer_video.engine.predict_places import STDOUT, LabelledPlaces, check_places
@@ -68,6 +69,7 @@ def run_predict(options: Options) -> int:
     videos = find_inputs(options.inputs, sys.stdin)
     _check_places(options, videos)
     predictor = Predictor.from_checkpoint(options.weights, cfg=options.cfg or None, **options.settings)
+    setup.fit_threads(1, predictor.device)
     if options.features and not predictor.tells_features:
         raise UserError(f"--features: {predictor.cfg.MODEL.MODEL_NAME} has no forward_pooled, which tells its features")
     clips, crops = predictor.cfg.TEST.NUM_ENSEMBLE_VIEWS, predictor.cfg.TEST.NUM_SPATIAL_CROPS

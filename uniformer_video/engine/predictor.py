@@ -17,7 +17,7 @@ from uniformer_video.datasets.clips import ViewClips
 from uniformer_video.datasets.dataset import VideoDataset
 from uniformer_video.datasets.records import VideoRecord
 from uniformer_video.engine import setup
-from uniformer_video.engine.device import Precision, evaluation_mode
+from uniformer_video.engine.device import Precision, evaluation_mode, set_float32_products
 from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.predict_config import find_network
 from uniformer_video.engine.prediction import Prediction
@@ -206,6 +206,7 @@ class Predictor:
             features: float32 ``(N, C)`` on the CPU; None where the network does not tell them.
         """
         logits, features = [], []
+        set_float32_products(self.device, tf32=self.cfg.MODEL.TF32)  # as the test does
         forward = getattr(self.model, "forward_pooled", None)
         for part in clips.split(self.cfg.TEST.BATCH_SIZE):
             inputs = self.inputs.normalized(part, self.device)

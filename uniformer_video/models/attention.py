@@ -10,11 +10,15 @@ from uniformer_video.models.cpu_attention import cpu_attend
 from uniformer_video.models.kernels import own_cpu_kernels
 from uniformer_video.models.layers import Linear
 
+LEAST_TOKENS = 64
+"""Fewer tokens than these are for torch's fused kernel: such clips are many, and :func:`cpu_attend` goes one by one."""
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float, dropout: float = 0.0) -> Tensor:
     """Return softmax(query key^T * scale) value, without ever holding the N x N weights where a kernel can avoid it.
 
-    On a CPU in bfloat16 matrix products on one clip at a time are faster than torch's fused kernel, in float32 slower.
+    On a CPU in bfloat16 matrix products on one clip at a time are faster than torch's fused kernel, but for few tokens
+    and in float32 slower.
 
     Args:
         query: (B, heads, N, head width), any floating dtype.
@@ -26,7 +30,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float, dropout: 
     Returns:
         (B, heads, N, head width).
     """
-    if query.dtype is torch.bfloat16 and not dropout and own_cpu_kernels(query):
+    if query.dtype is torch.bfloat16 and not dropout and query.shape[2] >= LEAST_TOKENS and own_cpu_kernels(query):
         return cpu_attend(query, key, value, scale)
     return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from uniformer_video.models.attention import Attention
-from uniformer_video.models.inference import add_mlp_, folds, is_scoring, normed_linear
+from uniformer_video.models.inference import add_mlp_, can_add_mlp, folds, is_scoring, normed_linear
 from uniformer_video.models.layers import (
     Depthwise,
     DropPath,
@@ -17,6 +17,7 @@ from uniformer_video.models.layers import (
     Mlp,
     Pointwise,
     apply_to_volume,
+    is_linear,
     layer_scale_parameter,
     scale_channels,
 )
@@ -68,7 +69,7 @@ class LocalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, H, W, C) to (B, T, H, W, C)."""
         x = x + apply_to_volume(self.pos_embed, x)
-        if is_scoring(self) and folds(self.norm1) and folds(self.norm2):
+        if is_scoring(self) and folds(self.norm1) and is_linear(self.conv1) and can_add_mlp(self.norm2, self.mlp):
             local = normed_linear(self.norm1, self.conv1, x)
             x += scale_channels(self.conv2(apply_to_volume(self.attn, local)), self.gamma_1)
             return add_mlp_(x, self.norm2, self.mlp, self.gamma_2)
@@ -135,7 +136,7 @@ class GlobalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, H, W, C) to (B, T, H, W, C)."""
         x = x + apply_to_volume(self.pos_embed, x)
-        if is_scoring(self):
+        if is_scoring(self) and can_add_mlp(self.norm2, self.mlp):
             x += scale_channels(self.mix(x), self.gamma_1)
             return add_mlp_(x, self.norm2, self.mlp, self.gamma_2)
         x = x + self.drop_path(scale_channels(self.mix(x), self.gamma_1))

@@ -24,14 +24,17 @@ def cpu_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: b
     Returns:
         (..., K) of the same dtype.
     """
-    operator = _operator()
+    operator = _operator(x.dtype)
     if operator is None or not x.numel():
         result = F.linear(x, weight, bias)
         return torch.ops.aten.gelu_(result) if gelu else result
     return operator(x, weight, bias, *(("gelu", [None], "none") if gelu else ("none", [], "")))
 
 
-def _operator() -> torch._ops.OpOverloadPacket | None:
+def _operator(dtype: torch.dtype) -> torch._ops.OpOverloadPacket | None:
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
+        return None
+    # Torch's own linear map has a way of its own where oneDNN has none: on processors without bfloat16.
+    if dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return None
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)

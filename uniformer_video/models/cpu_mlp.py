@@ -8,7 +8,7 @@ Shape letters: M rows (positions of all clips), C channels, K hidden width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ def cpu_mlp(x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: T
 
 def add_cpu_mlp_(
     x: Tensor,
-    norm: tuple[Tensor, Tensor, float] | None,
+    norm: Callable[[Tensor], Tensor] | None,
     weight1: Tensor,
     bias1: Tensor,
     weight2: Tensor,
@@ -49,7 +49,7 @@ def add_cpu_mlp_(
 
     Args:
         x: contiguous (..., C), changed in place.
-        norm: weight, bias and epsilon of a LayerNorm before the maps; None: none.
+        norm: what is done to rows (M, C) before the maps, each row for itself; None: nothing.
         weight1: (K, C) in ``dtype``.
         bias1: (K,) in ``dtype``.
         weight2: (C, K) in ``dtype``.
@@ -63,7 +63,7 @@ def add_cpu_mlp_(
     with torch.autocast("cpu", enabled=False):
         for run in _runs(len(rows), len(weight1), dtype):
             part = rows[run]
-            inner = part if norm is None else F.layer_norm(part, part.shape[-1:], *norm)
+            inner = part if norm is None else norm(part)
             wide = cpu_linear(inner.to(dtype), weight1, bias1, gelu=True)
             part += cpu_linear(wide, weight2, bias2)
     return x

@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from uniformer_video.models.kernels import compute_dtype
+
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 """What the kernels take."""
 
@@ -43,8 +45,7 @@ def use_triton(x: Tensor, weight: Tensor) -> bool:
     if x.device.type != "cuda" or not _has_triton() or not _capable(x.device.index):
         return False
     extents = weight.shape[2:]
-    dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
-    return dtype in DTYPES and all(extent % 2 for extent in extents) and extents[1] * extents[2] <= MOST_TAPS
+    return compute_dtype(x) in DTYPES and all(extent % 2 for extent in extents) and extents[1] * extents[2] <= MOST_TAPS
 
 
 def depthwise_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -59,10 +60,7 @@ def depthwise_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
         (B, T, H, W, C), contiguous, in the dtype of ``x``, or of autocast. Sums are float32 where the kernel is
         Triton's.
     """
-    device = x.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device) and x.dtype != torch.float64:
-        x = x.to(torch.get_autocast_dtype(device))
-    return _convolution(x, weight, bias, False)
+    return _convolution(x.to(compute_dtype(x)), weight, bias, False)
 
 
 def depthwise_gradients(x: Tensor, grad: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

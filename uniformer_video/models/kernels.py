@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.modules.module import _has_any_global_hook
 
 _PLAIN: ContextVar[bool] = ContextVar("plain_kernels", default=False)
 
@@ -36,9 +38,9 @@ def own_kernels() -> bool:
     """Return whether a layer may leave torch's own operations for faster ones that the compiler does not know.
 
     Not while the compiler traces (it makes its own kernels), while ``torch.jit`` does, under ``torch.func`` transforms
-    (which need rules for each operation), or inside :func:`plain_kernels`.
+    and forward-mode differentiation (which need rules for each operation), or inside :func:`plain_kernels`.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return False
     return not (_PLAIN.get() or torch.jit.is_tracing())
 
@@ -46,6 +48,17 @@ def own_kernels() -> bool:
 def own_cpu_kernels(x: Tensor) -> bool:
     """Return whether a layer that gets ``x`` runs on this room's kernels for CPUs."""
     return x.device.type == "cpu" and x.is_floating_point() and own_kernels()
+
+
+def observed(*modules: nn.Module) -> bool:
+    """Return whether a call of one of ``modules`` does more than its class says: by hooks or a forward of its own.
+
+    Then it has to be called: someone looks at what it gets or gives, or makes its weight (``nn.utils.weight_norm``).
+    """
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return _has_any_global_hook() or any(
+        "forward" in module.__dict__ or any(getattr(module, kind) for kind in hooks) for module in modules
+    )
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

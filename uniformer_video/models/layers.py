@@ -15,7 +15,7 @@ from uniformer_video.models.cpu_depthwise import cpu_depthwise_conv3d
 from uniformer_video.models.cpu_linear import cpu_linear
 from uniformer_video.models.cpu_mlp import cpu_mlp
 from uniformer_video.models.depthwise import depthwise_conv3d, use_triton
-from uniformer_video.models.kernels import compute_dtype, differentiates, kernels_are_own, own_cpu_kernels
+from uniformer_video.models.kernels import compute_dtype, differentiates, kernels_are_own, observed, own_cpu_kernels
 
 CPU_DTYPES = (torch.float32, torch.bfloat16)
 """Those that the kernels for CPUs are made for."""
@@ -68,6 +68,14 @@ class Pointwise(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_channels) to (..., out_channels)."""
         return linear(x, self.weight.flatten(1), self.bias)
+
+
+def is_linear(layer: nn.Module) -> bool:
+    """Return whether a call of ``layer`` is :func:`linear` with its weight and bias, and nothing else.
+
+    It is not for what stands in for one, such as an adapter that adds to it, nor for one that is observed.
+    """
+    return type(layer).forward in (Linear.forward, Pointwise.forward) and not observed(layer)
 
 
 class VolumeConv(nn.Conv3d):
@@ -180,9 +188,13 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
-        dtype = compute_dtype(x)
-        dropping = self.training and self.dropout.p > 0
-        if dropping or dtype not in CPU_DTYPES or not own_cpu_kernels(x) or not differentiates(x, self.fc1.weight):
-            return self.dropout(self.fc2(self.dropout(F.gelu(self.fc1(x)))))
-        first, second = self.fc1, self.fc2
+        dtype, first, second = compute_dtype(x), self.fc1, self.fc2
+        own = dtype in CPU_DTYPES and own_cpu_kernels(x) and differentiates(x, first.weight)
+        if not own or not self.is_two_maps():
+            return self.dropout(second(self.dropout(F.gelu(first(x)))))
         return cpu_mlp(x.to(dtype), first.weight.flatten(1), first.bias, second.weight.flatten(1), second.bias)
+
+    def is_two_maps(self) -> bool:
+        """Return whether a call is two linear maps around GELU as they stand: no dropout, no layer :func:`observed`."""
+        dropping = self.dropout.training and self.dropout.p > 0
+        return not dropping and not observed(self.dropout) and is_linear(self.fc1) and is_linear(self.fc2)

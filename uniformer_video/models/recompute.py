@@ -13,11 +13,14 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from uniformer_video.models.kernels import kernels_are_own, plain_kernels
+
 
 def recompute(block: nn.Module, *inputs: Any) -> Any:
     """Return ``block(*inputs)`` without keeping its inner activations.
 
-    The backward pass runs the block again with the same draws, and without moving its batch norms' statistics twice.
+    The backward pass runs the block again with the same draws, on the same kernels, and without moving its batch norms'
+    statistics twice.
 
     Args:
         block: a module; what it returns is a tensor or a tuple of them.
@@ -27,20 +30,28 @@ def recompute(block: nn.Module, *inputs: Any) -> Any:
     if torch.compiler.is_compiling():
         return checkpoint(block, *inputs, use_reentrant=False)
 
+    own = kernels_are_own()
+
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        return nullcontext(), _spare_buffers(block)
+        return nullcontext(), _second_pass(block, own)
 
     return checkpoint(block, *inputs, use_reentrant=False, context_fn=contexts)
 
 
 @contextmanager
-def _spare_buffers(block: nn.Module) -> Iterator[None]:
-    """Let a second pass over a block move copies of its batch norms' running statistics, which are thrown away."""
+def _second_pass(block: nn.Module, own: bool) -> Iterator[None]:
+    """Let a second pass over a block move copies of its batch norms' running statistics, which are thrown away.
+
+    Args:
+        block: whose buffers are kept.
+        own: whether the first pass was on kernels of this room; a backward pass may run in another thread, and later.
+    """
     kept = [(module, dict(module._buffers)) for module in block.modules() if module._buffers]
     for module, buffers in kept:
         module._buffers.update((name, None if own is None else own.clone()) for name, own in buffers.items())
     try:
-        yield
+        with nullcontext() if own else plain_kernels():
+            yield
     finally:
         for module, buffers in kept:
             module._buffers.update(buffers)

@@ -161,7 +161,7 @@ class Uniformer(nn.Module):
         if is_scoring(self.norm) and folds(self.norm) and self.aux_head is None:
             # A norm that scales and shifts channels gives the same before and after their mean.
             factor, offset = batch_norm_factors(self.norm)
-            pooled = last.mean((1, 2, 3)) * factor + offset
+            pooled = (last.mean((1, 2, 3)) * factor + offset).to(last.dtype)
             return pooled, self.head(self.head_dropout(pooled))
         normed = apply_to_volume(self.norm, last)
         pooled = normed.mean((1, 2, 3))
