@@ -139,13 +139,20 @@ class GrowthBench:
         for x, (frames, size) in points:
             clip = torch.randn((1, 3, frames, size, size), generator=torch_generator(0))
 
-            last = clip.contiguous(memory_format=torch.channels_last_3d)  # as our engine hands it over, for free
+            last = clip.contiguous(
+                memory_format=torch.channels_last_3d
+            )  # as our engine hands it over: turned while it was bytes
             clips = {"ours": last, "plain": clip}
             names = {side: side.split()[0] for side in self.sides}
             calls = {side: partial(_score, networks[name], SIDES[side], clips[name]) for side, name in names.items()}
             wanted = calls["plain"]()
             for side, call in calls.items():
-                _require_same(f"logits ({side})", call(), wanted, LOGIT_TOLERANCE[SIDES[side]])
+                allowed = LOGIT_TOLERANCE[SIDES[side]]
+                if SIDES[side] == "bf16":
+                    # These random weights make much of a rounding; the plain network in bf16 shows how much.
+                    rival = relative_difference(_score(networks["plain"], "bf16", clip), wanted)
+                    allowed = max(allowed, 1.5 * rival)
+                _require_same(f"logits ({side})", call(), wanted, allowed)
             yield x, time_sides(calls, repeats=self.repeats, warm_up=1)
 
     def _test(self, videos: int, settings: list[str]) -> Times:
@@ -164,7 +171,7 @@ def measure(
     timings = []
     bench.jobs.run("test", "ours", 1, ONE_CLIP)  # what a process does once counts nowhere
     for name, title, x_label, measured in (
-        ("views", "making one test item", "views (clips x 3 crops)", bench.views),
+        ("views", "test item: ours bytes, plain floats", "views (clips x 3 crops)", bench.views),
         ("frames", f"forward pass, {cfg.DATA.TEST_CROP_SIZE} pixels", "frames in a clip", bench.frames),
         ("resolution", f"forward pass, {clip}", "side of a clip, pixels", bench.sizes),
         ("workers", f"test of {points.worker_videos} videos, 1x3 views", "loader workers", bench.workers),

@@ -1,8 +1,9 @@
 """The network as existing toolkits write it: the other side of ``benchmark.py model``.
 
 Contiguous (B, C, T, H, W) all the way, every convolution an ``nn.Conv3d`` (pointwise ones too), ``nn.BatchNorm3d``,
-attention as two matrix products around a softmax. Parameter names and shapes are those of the package's network, so
-that both sides can hold the same weights.
+attention as two matrix products around a softmax. (The published code leaves what attention gives in the order it
+comes in, channels last, so that some of its position encodings run in that layout; docs/PERFORMANCE.md says what that
+is worth.) Parameter names and shapes are those of the package's network, so that both sides can hold the same weights.
 """
 
 from __future__ import annotations

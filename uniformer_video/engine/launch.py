@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 
 import uniformer_video
 from uniformer_video.config import changes, dump
-from uniformer_video.engine import checkpoint, results
+from uniformer_video.engine import checkpoint, results, setup
 from uniformer_video.engine.class_folders import Classes, names_to_compare
 from uniformer_video.engine.class_order import TEST
 from uniformer_video.engine.data_settings import resolve_data_settings
@@ -69,6 +69,7 @@ def work(cfg: CfgNode, gpus: int) -> int:
     output = Path(cfg.OUTPUT_DIR)
     setup_logging(output, main=distributed.is_main(), rank=distributed.rank())
     device = process_device(gpus)
+    setup.fit_threads(max(gpus, 1), device)
     if distributed.is_main():
         _log_start(cfg, device)
     # The test's list and weights are read before days of training, so that a mistake in them shows now.

@@ -52,7 +52,7 @@ class _Attend(torch.autograd.Function):
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, mixed = ctx.saved_tensors
         gradient = gradient.to(query.dtype)
-        grads = [torch.empty(part.shape, dtype=part.dtype) for part in (query, key, value)]
+        grads = [part.new_empty(part.shape) for part in (query, key, value)]
         with torch.autocast("cpu", enabled=False):
             for clip in range(len(query)):
                 parts = [part[clip] for part in (query, key, value, mixed, gradient)]
@@ -69,7 +69,7 @@ def _backward_of_clip(
     # The sum over a row of weights times their gradients, without the weights.
     sums = (gradient.float() * mixed.float()).sum(-1, keepdim=True).to(query.dtype)
     # (heads, D, M): with M last no product has to turn the weights around. Summed over blocks in float32.
-    by_key, by_value = (torch.zeros(part.shape, dtype=torch.float32) for part in (turned_keys, turned_values))
+    by_key, by_value = (part.new_zeros(part.shape, dtype=torch.float32) for part in (turned_keys, turned_values))
     for some, rows in _blocks(*query.shape[:2], key.shape[1] * key.element_size()):
         weights = torch.softmax(torch.bmm(queries[some, rows], turned_keys[some]), -1)
         by_value[some] += torch.bmm(gradient[some, rows].transpose(1, 2), weights)

@@ -98,7 +98,7 @@ class _Mlp(torch.autograd.Function):
         dtype = x.dtype
         gradient = gradient.to(dtype)
         by_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        sums = [torch.zeros(shape, dtype=torch.float32) for shape in (weight1.shape, len(weight1), weight2.shape)]
+        sums = [x.new_zeros(shape, dtype=torch.float32) for shape in (weight1.shape, len(weight1), weight2.shape)]
         with torch.autocast("cpu", enabled=False):
             first, second = weight1.to(dtype), weight2.to(dtype)
             for run in _runs(len(x), len(weight1), dtype):

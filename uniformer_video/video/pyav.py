@@ -41,8 +41,8 @@ class PyAVReader(ReaderBase):
     same to the bit for 8-bit 4:2:0 video of even height.
 
     In H.264 and HEVC (mp4, mov, mkv) the decoder steps over the frames that are not wanted and that no other builds on:
-    a third less work where there are B-frames, and the same pixels. Where a pass that did so fails, it is repeated
-    whole, so that errors do not depend on it.
+    less work where there are B-frames, and the same pixels. What is wrong with such a frame is not noticed then, as no
+    wanted one depends on it. Where a pass that stepped over frames fails, it is repeated whole.
 
     An mp4, mov, mkv, webm or avi is opened once: what the index pass has opened is kept, and taken back to its start
     by a seek, whose first packet must be the file's first. Where it is not, where decoding from there fails, and in
@@ -106,7 +106,7 @@ class PyAVReader(ReaderBase):
     def decoded_frames(self) -> Iterator[VideoFrame]:
         """Yield every frame in order, as the decoder gives it: frame k is the k-th yielded.
 
-        Frames are refused for the same faults as in :meth:`frames_at`.
+        Frames are refused for the same faults as in :meth:`frames_at`, where it decodes all of them.
 
         Raises:
             DecodeError: a frame that is missing, damaged, or builds on one that is.
