@@ -55,7 +55,7 @@ def test_every_point_of_every_quantity(bench):
             assert [x for x, _ in line] == xs
             assert all(seconds > 0 for _, seconds in line)
     assert [panel["title"] for panel in found.panels] == [
-        "making one test item",
+        "test item: ours bytes, plain floats",
         "forward pass, 32 pixels",
         "forward pass, 2 frames",
         "test of 2 videos, 1x3 views",
