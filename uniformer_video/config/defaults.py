@@ -7,8 +7,9 @@ import copy
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.defaults_data import AUG_KEYS, DATA_KEYS, LOADER_KEYS, MIXUP_KEYS
-from uniformer_video.config.defaults_model import BN_KEYS, MODEL_KEYS, SOLVER_KEYS, UNIFORMER_KEYS
-from uniformer_video.config.defaults_run import TENSORBOARD_KEYS, TEST_KEYS, TOP_KEYS, TRAIN_KEYS
+from uniformer_video.config.defaults_model import BN_KEYS, MODEL_KEYS, UNIFORMER_KEYS
+from uniformer_video.config.defaults_run import DISTRIBUTED_KEYS, TENSORBOARD_KEYS, TEST_KEYS, TOP_KEYS, TRAIN_KEYS
+from uniformer_video.config.defaults_solver import SOLVER_KEYS
 from uniformer_video.config.kinds import Key
 
 KEYS: dict[str, Key] = {
@@ -25,6 +26,7 @@ KEYS: dict[str, Key] = {
         *SOLVER_KEYS,
         *TRAIN_KEYS,
         *TEST_KEYS,
+        *DISTRIBUTED_KEYS,
         *TENSORBOARD_KEYS,
     )
 }

@@ -1,6 +1,6 @@
-"""Keys of a run: TRAIN, TEST, TENSORBOARD and those without a section."""
+"""Keys of a run: TRAIN, TEST, DISTRIBUTED, TENSORBOARD and those without a section."""
 
-from uniformer_video.config.kinds import Bool, Choice, Int, Key, Text
+from uniformer_video.config.kinds import Bool, Choice, Int, Key, Number, Text
 
 TRAIN_KEYS = (
     Key("TRAIN.ENABLE", True, Bool(), "Train."),
@@ -15,6 +15,44 @@ TRAIN_KEYS = (
     ),
     Key("TRAIN.EVAL_PERIOD", 1, Int(1), "Validate after every so many epochs, and after the last.", "epochs"),
     Key("TRAIN.CHECKPOINT_PERIOD", 1, Int(1), "Save after every so many epochs, and after the last.", "epochs"),
+    Key(
+        "TRAIN.CHECKPOINT_STEPS",
+        0,
+        Int(0),
+        "Save inside an epoch too, after every so many of its steps. 0: not by steps.",
+        "steps",
+    ),
+    Key(
+        "TRAIN.CHECKPOINT_MINUTES",
+        30.0,
+        Number(0),
+        "Save inside an epoch too, at the next step once so much time has passed since the last checkpoint. 0: not by "
+        "time. Neither this nor TRAIN.CHECKPOINT_STEPS changes a bit of the training.",
+        "minutes",
+    ),
+    Key(
+        "TRAIN.KEEP_CHECKPOINTS",
+        3,
+        Int(0),
+        "How many checkpoints to go on from are kept: the newest ones, and checkpoint_best.pyth besides. Older ones "
+        "are removed when a new one is on the disk. 0: all are kept.",
+        "files",
+    ),
+    Key(
+        "TRAIN.GRAD_ACCUM_STEPS",
+        1,
+        Int(1),
+        "Take the clips of a step in so many parts, one after another, and add up their gradients: less memory for the "
+        "same TRAIN.BATCH_SIZE, rate and schedule. Batch norms see the parts (docs/RELIABILITY.md).",
+        "parts",
+    ),
+    Key(
+        "TRAIN.PARALLEL",
+        "ddp",
+        Choice(("ddp", "fsdp")),
+        "How several processes share the training. ddp: each has the whole network and optimizer. fsdp: weights, "
+        "gradients and optimizer are cut up among them, for networks that one GPU cannot hold.",
+    ),
     Key(
         "TRAIN.EARLY_STOP_PATIENCE",
         0,
@@ -120,6 +158,38 @@ TENSORBOARD_KEYS = (
     Key("TENSORBOARD.LOG_DIR", "", Text(), "Folder of the events; empty: OUTPUT_DIR/tensorboard."),
 )
 
+DISTRIBUTED_KEYS = (
+    Key(
+        "DISTRIBUTED.BACKEND",
+        "auto",
+        Choice(("auto", "nccl", "gloo")),
+        "How the processes of a run talk to each other. auto: nccl between GPUs, gloo between CPUs.",
+    ),
+    Key(
+        "DISTRIBUTED.RENDEZVOUS_TIMEOUT",
+        300.0,
+        Number(1),
+        "How long the processes of a run wait for each other at its start. Then the run ends with an error.",
+        "seconds",
+    ),
+    Key(
+        "DISTRIBUTED.COLLECTIVE_TIMEOUT",
+        1800.0,
+        Number(1),
+        "How long a process waits for the others in any one exchange. They may differ by minutes in how long their "
+        "share of a test takes.",
+        "seconds",
+    ),
+    Key(
+        "DISTRIBUTED.HEARTBEAT_TIMEOUT",
+        45.0,
+        Number(0),
+        "The run ends when a process of it has shown no sign of life for so long: it was killed, or its machine is "
+        "gone. 0: no watch is kept.",
+        "seconds",
+    ),
+)
+
 TOP_KEYS = (
     Key("OUTPUT_DIR", "runs/default", Text(), "Folder for everything a run writes."),
     Key(
@@ -137,6 +207,13 @@ TOP_KEYS = (
         Int(0),
         "Every random number of a run is a function of this and of its place in the run: same seed, same draws, for "
         "any number of workers.",
+    ),
+    Key(
+        "RNG_DETERMINISTIC",
+        False,
+        Bool(),
+        "Only kernels that give the same bits each time, which a GPU has slower ones for: two runs on the same GPUs "
+        "then end with the same weights. On a CPU they do so anyway.",
     ),
     Key("LOG_PERIOD", 10, Int(1), "Steps between two log lines.", "steps"),
 )

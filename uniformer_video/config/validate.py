@@ -175,6 +175,25 @@ def _schedule(cfg: CfgNode) -> None:
 
 
 @_check
+def _restarts(cfg: CfgNode) -> None:
+    if cfg.SOLVER.COSINE_RESTART_EPOCHS and cfg.SOLVER.LR_POLICY != "cosine":
+        raise ConfigError(
+            f"SOLVER.COSINE_RESTART_EPOCHS is {cfg.SOLVER.COSINE_RESTART_EPOCHS:g}, but SOLVER.LR_POLICY is "
+            f"{cfg.SOLVER.LR_POLICY}; set SOLVER.LR_POLICY cosine or SOLVER.COSINE_RESTART_EPOCHS 0"
+        )
+
+
+@_check
+def _accumulation(cfg: CfgNode) -> None:
+    parts, clips = cfg.TRAIN.GRAD_ACCUM_STEPS, cfg.TRAIN.BATCH_SIZE * cfg.AUG.NUM_SAMPLE
+    if cfg.TRAIN.ENABLE and parts > clips:
+        raise ConfigError(
+            f"TRAIN.GRAD_ACCUM_STEPS is {parts}, more than the {clips} clips of a step (TRAIN.BATCH_SIZE x "
+            f"AUG.NUM_SAMPLE); set it to {clips} or less"
+        )
+
+
+@_check
 def _precision(cfg: CfgNode) -> None:
     for section in ("TRAIN", "TEST"):
         key = f"{section}.MIXED_PRECISION"

@@ -1,0 +1,82 @@
+"""A run that is asked to stop: signals are noted, the step in hand is finished, and what is done is kept.
+
+A scheduler that takes a machine away sends a signal some time before. While :func:`listening` is in force, SIGTERM,
+SIGINT (Ctrl-C) and SIGUSR1 are only noted; the run looks at :func:`requested` where it can stop, keeps what it has done
+and raises :class:`Stopped`. A second Ctrl-C interrupts at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+EXIT_STOPPED = 75
+"""Exit code of a run that a signal stopped and that the same command goes on with: EX_TEMPFAIL of sysexits.h."""
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+
+_requested = ""
+_waiting = False
+
+
+class Stopped(Exception):
+    """A run stops because it was asked to; the message says what is kept and how it goes on."""
+
+
+class StopWaiting(Exception):
+    """Raised out of :func:`interruptible` by a signal."""
+
+
+def requested() -> str:
+    """Return the name of the first signal that asked this process to stop, such as ``SIGTERM``; empty: none has."""
+    return _requested
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Note the signals of :data:`SIGNALS` inside the ``with`` block; afterwards they do what they did before.
+
+    Only the main thread of a process can listen; elsewhere this does nothing.
+    """
+    global _requested
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _requested = ""
+    before = {number: signal.signal(number, _note) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _requested = ""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a signal end a wait inside the ``with`` block at once, where nothing is in hand that must be finished.
+
+    Raises:
+        StopWaiting: a signal came, now or before the block.
+    """
+    global _waiting
+    _waiting = True
+    try:
+        if _requested:
+            raise StopWaiting(_requested)
+        yield
+    finally:
+        _waiting = False
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    global _requested, _waiting
+    if _requested and number == signal.SIGINT:
+        raise KeyboardInterrupt
+    _requested = _requested or signal.Signals(number).name
+    if _waiting:
+        _waiting = False  # once: what follows is on its way out already
+        raise StopWaiting(_requested)
