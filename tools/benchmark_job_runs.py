@@ -25,6 +25,7 @@ from uniformer_video.engine.results import FOLDER
 from uniformer_video.models.build import build_model
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.runtime.logging import LOGGER_NAME, read_json_stats
+from uniformer_video.runtime.paths import atomic_write
 from uniformer_video.transforms.clip import normalize
 
 RECIPE = Path(__file__).resolve().parents[1] / "configs" / "Kinetics" / "uniformer_s8x8.yaml"
@@ -179,4 +180,5 @@ def make_weights(cfg: CfgNode, path: Path) -> None:
         dataset = build_dataset(cfg.TEST.DATASET, cfg, "val")
         clips = torch.cat([dataset[number].clips for number in range(min(STEP_VIDEOS, len(dataset)))])
         model.train()(normalize(clips, cfg.DATA.MEAN, cfg.DATA.STD))
-    torch.save({"model_state": model.state_dict()}, path)
+    with atomic_write(path, "wb") as file:
+        torch.save({"model_state": model.state_dict()}, file)

@@ -14,7 +14,7 @@ from tests.engine.test_timeline import timeline
 from uniformer_video.engine import predict_output as output
 from uniformer_video.engine.predict_inputs import Input
 from uniformer_video.engine.prediction import Prediction
-from uniformer_video.runtime.errors import UserError
+from uniformer_video.runtime.errors import WriteError
 from uniformer_video.video.reader import DecodeError
 
 NAMES = ("red", "green", "blue")
@@ -128,12 +128,18 @@ def test_csv():
     assert rows([(Input("c"), BROKEN)], 1) == [{"path": "c", "top1_class": "", "top1_score": "", "error": "cut off"}]
 
 
+def test_a_folder_that_cannot_be_made_for_features(tmp_path):
+    (tmp_path / "f").touch()
+    with pytest.raises(WriteError, match=r"f' cannot be written \(File exists\); check the folder"):
+        output.write_features([("a.mp4", np.zeros(2, np.float32))], str(tmp_path / "f"))
+
+
 def test_writing_out(tmp_path, capsys):
     output.write_out("text\n", str(tmp_path / "a.json"))
     assert (tmp_path / "a.json").read_text() == "text\n"
     output.write_out("text\n", "-")
     assert capsys.readouterr().out == "text\n"
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(WriteError, match=r"a.json' cannot be written \(No such file or directory\)"):
         output.write_out("text", str(tmp_path / "no" / "a.json"))
 
 
@@ -177,6 +183,9 @@ class TestFeatures:
         (["x/a.mp4", "y/a.mp4", "z/b.mp4"], ["x_a", "y_a", "b"]),
         (["p/x/a.mp4", "q/x/a.mp4"], ["p_x_a", "q_x_a"]),
         (["a.mp4", "a.avi", "a.mkv"], ["a", "a_2", "a_3"]),
+        (["a.mp4", "a.avi", "a_2.mp4", "a_2.avi"], ["a", "a_2", "a_2_2", "a_2_3"]),
+        (["a_2.mp4", "a.mp4", "a.avi"], ["a_2", "a", "a_3"]),
+        (["x" * 250 + ".mp4", "ö" * 101, "x" * 201], ["x" * 200, "ö" * 100, "x" * 200 + "_2"]),
         (["https://host/v/clip.mp4?x=1", "/"], ["clip", "video"]),
         ([r"c:\videos\a.mp4"], ["a"]),
     ],

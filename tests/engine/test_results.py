@@ -10,7 +10,8 @@ import pytest
 import simplejson
 import torch
 
-from uniformer_video.engine.results import confidences, multi_hot, write_predictions, write_summary
+from uniformer_video.engine.results import confidences, multi_hot, read_predictions, write_predictions, write_summary
+from uniformer_video.runtime.errors import DataError, WriteError
 
 
 def read_csv(path):
@@ -163,3 +164,84 @@ def test_results_are_replaced_whole(tmp_path):
     write_summary(tmp_path, {"top1": 2.0})
     assert simplejson.loads((tmp_path / "summary.json").read_text()) == {"top1": 2.0}
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+# ------------------------------------------------------------------------------------------------------ read again
+
+
+def written(folder, **more):
+    """Write the predictions of three videos and two classes; return the npz."""
+    given = {
+        "scores": torch.tensor([[1.0, 2.0], [3.0, 1.0], [0.5, 0.5]]),
+        "labels": [1, 0, 0],
+        "class_names": ["a", "b"],
+        **more,
+    }
+    write_predictions(folder, shares=given["scores"].softmax(1), paths=PATHS, **given)
+    return folder / "predictions.npz"
+
+
+def test_predictions_are_read_as_they_were_written(tmp_path):
+    found = read_predictions(written(tmp_path))
+    assert found.scores.tolist() == [[1, 2], [3, 1], [0.5, 0.5]]
+    assert found.labels.tolist() == [1, 0, 0]
+    assert (found.paths, found.class_names) == (PATHS, ["a", "b"])
+    assert {type(text) for text in (*found.paths, *found.class_names)} == {str}
+    several = read_predictions(written(tmp_path, labels=[(1,), (0, 1), ()], class_names=None, multi_label=True))
+    assert several.labels.tolist() == [[0, 1], [1, 1], [0, 0]]
+    assert several.class_names == []
+
+
+def test_predictions_of_older_versions_have_no_names(tmp_path):
+    path = tmp_path / "predictions.npz"
+    np.savez(path, scores=np.zeros((1, 2), np.float32), labels=np.zeros(1, np.int64), paths=np.array(["a"]))
+    assert read_predictions(path).class_names == []
+
+
+PARTS = {
+    "scores": np.zeros((2, 3), np.float32),
+    "labels": np.zeros(2, np.int64),
+    "paths": np.array(["a", "b"]),
+    "class_names": np.array(["x", "y", "z"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"scores": np.zeros(2, np.float32)}, "scores, labels or paths are of another kind"),
+        ({"scores": np.zeros((2, 3), np.int64)}, "scores, labels or paths are of another kind"),
+        ({"labels": np.zeros(2)}, "scores, labels or paths are of another kind"),
+        ({"paths": np.array([["a", "b"]])}, "scores, labels or paths are of another kind"),
+        ({"labels": np.zeros(3, np.int64)}, "2 scores, 3 labels and 2 paths"),
+        ({"paths": np.array(["a"])}, "2 scores, 2 labels and 1 paths"),
+        ({"paths": None}, "paths is not a file in the archive"),
+        (
+            {"paths": np.array([{1}, {2}], object)},
+            "it holds objects whose building could run code, and was not loaded",
+        ),
+    ],
+)
+def test_other_archives_are_one_line(tmp_path, change, reason):
+    path = tmp_path / "predictions.npz"
+    np.savez(path, **{name: part for name, part in {**PARTS, **change}.items() if part is not None})
+    with pytest.raises(DataError) as error:
+        read_predictions(path)
+    text = str(error.value).replace("'", "")
+    assert text == f"{path} is damaged, or not what a test writes ({reason}); run the test again"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.4, 0.99])
+def test_predictions_that_were_cut_off(tmp_path, share):
+    path = written(tmp_path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(DataError, match=r"predictions.npz is damaged, or not what a test writes \(.+\); run the test"):
+        read_predictions(path)
+
+
+def test_a_folder_for_results_that_cannot_be_made(tmp_path):
+    (tmp_path / "test").touch()
+    with pytest.raises(WriteError, match=r"test' cannot be written \(File exists\); check the folder"):
+        written(tmp_path / "test")
+    with pytest.raises(WriteError, match=r"test' cannot be written"):
+        write_summary(tmp_path / "test", {})

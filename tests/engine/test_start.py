@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,9 +15,8 @@ from uniformer_video.datasets.class_names import infer_class_names
 from uniformer_video.datasets.label_sets import label_set
 from uniformer_video.engine.checkpoint import best_path, checkpoint_path
 from uniformer_video.engine.setup import new_model
-from uniformer_video.engine.start import load_start_weights, load_test_weights, own_checkpoint, try_start_weights
+from uniformer_video.engine.start import load_start_weights, load_test_weights, try_start_weights
 from uniformer_video.models.zoo import ZOO, Resolved
-from uniformer_video.runtime import distributed
 from uniformer_video.runtime.download import sha256_of
 from uniformer_video.runtime.errors import UserError, WeightError
 
@@ -98,20 +98,6 @@ def test_test_weights_with_another_head_are_refused(cfg, tmp_path):
     path = save(tmp_path / "w.pyth", new_model(cfg("MODEL.NUM_CLASSES", 5), CPU), 1)
     with pytest.raises(WeightError, match=r"the head has 5 classes in the file and 3 in MODEL.NUM_CLASSES"):
         load_test_weights(cfg("TEST.CHECKPOINT_FILE_PATH", path), new_model(cfg(), CPU))
-
-
-def test_machines_that_do_not_share_their_folder_are_stopped(tmp_path, monkeypatch):
-    newest = checkpoint_path(tmp_path, 3)
-    newest.parent.mkdir()
-    newest.touch()
-    assert own_checkpoint(tmp_path) == newest
-    monkeypatch.setattr(distributed, "gather_objects", lambda own: [own, "none"])
-    with pytest.raises(UserError) as error:
-        own_checkpoint(tmp_path)
-    assert str(error.value) == (
-        f"the processes of this run find different checkpoints in OUTPUT_DIR {str(tmp_path)!r} "
-        "(checkpoint_epoch_00003.pyth, none); set OUTPUT_DIR to a folder on a disk that all machines share"
-    )
 
 
 # ---------------------------------------------------------------------------------------------------------- by name
@@ -278,6 +264,25 @@ def test_the_best_checkpoint_is_tested_where_asked(cfg, tmp_path):
     best = save(best_path(tmp_path / "out"), model, 4)
     assert load_test_weights(cfg("TEST.TEST_BEST", True), model) == best
     assert load_test_weights(cfg(), model) == newest
+
+
+def test_a_damaged_newest_checkpoint_is_not_tested_but_the_one_before(cfg, tmp_path, log):
+    model = new_model(cfg(), CPU)
+    before = save(checkpoint_path(tmp_path / "out", 1), model, 3)
+    newest = checkpoint_path(tmp_path / "out", 2)
+    newest.write_bytes(b"")
+    assert load_test_weights(cfg(), model) == before
+    assert (model.norm.weight == 3).all()
+    assert log[1] == f"WARNING: checkpoint {newest} is damaged (it is empty); going on from {Path(before).name}"
+
+
+def test_a_checkpoint_of_the_run_is_read_once(cfg, tmp_path, monkeypatch):
+    model = new_model(cfg(), CPU)
+    save(checkpoint_path(tmp_path / "out", 1), model, 3)
+    reads, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: reads.append(1) or load(*args, **kwargs))
+    load_test_weights(cfg(), model)
+    assert len(reads) == 1
 
 
 def test_a_run_without_class_names_is_not_told_so_of_its_own_checkpoint(cfg, tmp_path, log):

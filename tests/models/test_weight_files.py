@@ -29,8 +29,17 @@ from tests.fill import clip
 from tests.models.published import TINY, error_of, saved, tiny
 from uniformer_video.models import weights
 from uniformer_video.models.uniformer import Uniformer
-from uniformer_video.models.weight_files import is_safetensors, named_tensors, read_content, read_weights
+from uniformer_video.models.weight_files import (
+    DIGEST,
+    MissingPackage,
+    is_safetensors,
+    named_tensors,
+    read_content,
+    read_weights,
+)
 from uniformer_video.models.weights import load_weights
+from uniformer_video.runtime.digest import content_digest
+from uniformer_video.runtime.errors import DamagedFile, RefusedFile, WeightError
 
 
 @pytest.mark.parametrize("wrapper", [None, "model", "model_state", "state_dict"])
@@ -205,6 +214,122 @@ def test_damaged_in_the_middle(tmp_path):
     content[70:140] = b"\xff" * 70
     (tmp_path / "a.pyth").write_bytes(content)
     assert "is damaged" in error_of(read_weights, path) or "truncated" in error_of(read_weights, path)
+
+
+def test_memory_that_is_short_is_no_damage(tmp_path, monkeypatch):
+    path = saved({"a": torch.ones(4)}, tmp_path / "a.pyth")
+    for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")):
+
+        def short(*args, error=error, **kwargs):
+            raise error
+
+        monkeypatch.setattr(torch, "load", short)
+        with pytest.raises(WeightError) as caught:
+            read_weights(path)
+        assert str(caught.value) == f"weight file '{path}' cannot be read (it needs more memory than there is)"
+        assert type(caught.value) is WeightError
+
+
+# ---------------------------------------------------------------------------------------------------------- damage
+
+
+def kind_of(path) -> type:
+    with pytest.raises(WeightError) as error:
+        read_content(path)
+    assert "\n" not in str(error.value)
+    return type(error.value)
+
+
+def test_kinds_of_errors(tmp_path, monkeypatch):
+    """Damage may be gone around, by an older file; code, a missing package and the system's word may not."""
+    path = tmp_path / "a.pyth"
+    for content in (b"", b"text\n", b"\x80junk", b"PK\x03\x04junk"):
+        path.write_bytes(content)
+        assert kind_of(path) is DamagedFile
+    whole = safetensors_bytes({"a": torch.ones(400)})
+    path.write_bytes(whole[:-1])
+    assert kind_of(path) is DamagedFile
+    path.write_bytes(whole)
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    assert kind_of(path) is MissingPackage and not issubclass(MissingPackage, DamagedFile)
+    assert kind_of(tmp_path / "none") is kind_of(tmp_path) is WeightError
+    saved({"a": Fraction(1, 3)}, path)
+    assert kind_of(path) is RefusedFile
+
+
+def test_the_kind_stays_for_a_file_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIFORMER_CACHE", str(tmp_path))
+    (tmp_path / "a.pth").write_bytes(b"")
+    assert kind_of(tmp_path / "a.pth") is DamagedFile
+    saved({"a": Fraction(1, 3)}, tmp_path / "a.pth")
+    assert kind_of(tmp_path / "a.pth") is RefusedFile
+
+
+def with_digest(content: dict) -> dict:
+    return {**content, DIGEST: content_digest(content)}
+
+
+DIGESTED = {"epoch": 3, "model_state": {"a": torch.ones(4000)}, "history": [{"loss": 0.5}]}
+
+
+def test_a_digest_is_compared_and_taken_out(tmp_path):
+    got = read_content(saved(with_digest(DIGESTED), tmp_path / "a.pyth"))
+    assert list(got) == list(DIGESTED)
+    assert torch.equal(got["model_state"]["a"], DIGESTED["model_state"]["a"])
+    assert list(read_weights(tmp_path / "a.pyth")) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": 4},
+        {"model_state": {"a": torch.ones(4000, dtype=torch.float64)}},
+        {"model_state": {"b": torch.ones(4000)}},
+        {"history": []},
+        {"more": None},
+        {"history": [torch.Size([2]), {1, 2}]},  # what torch reads and no checkpoint is written with
+    ],
+)
+def test_content_that_is_not_that_of_the_digest_is_damage(tmp_path, change):
+    path = saved({**with_digest(DIGESTED), **change}, tmp_path / "a.pyth")
+    with pytest.raises(DamagedFile) as error:
+        read_content(path)
+    assert str(error.value) == (
+        f"weight file '{path}' is damaged (its content is not what its digest says was written); fetch it again"
+    )
+
+
+def test_a_content_without_end_is_damage(tmp_path):
+    circle = []
+    circle.append(circle)
+    path = saved({**with_digest(DIGESTED), "history": circle}, tmp_path / "a.pyth")
+    assert kind_of(path) is DamagedFile
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_any_bit_that_changes_is_noticed_or_changes_nothing(tmp_path, zipped):
+    path = tmp_path / "a.pyth"
+    saved(with_digest(DIGESTED), path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    noticed = 0
+    places = [*range(0, 1200, 7), *range(1200, len(whole), 499)]
+    for place in places:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        try:
+            got = read_content(path)
+        except WeightError:
+            noticed += 1
+            continue
+        got = {key: got[key] for key in DIGESTED}  # the digest's own name may have been hit, and it is no digest then
+        assert content_digest(got) == content_digest(DIGESTED)
+    assert noticed > len(places) / 2
+
+
+def test_the_digest_of_another_program_is_its_own_affair(tmp_path):
+    for digest in ("d41d8cd98f00b204e9800998ecf8427e", b"x", 3, None):
+        content = {**DIGESTED, "digest": digest}
+        assert read_content(saved(content, tmp_path / "a.pyth"))["digest"] == digest
+    assert "digest" not in read_content(saved(DIGESTED, tmp_path / "b.pyth"))
 
 
 class Trap:

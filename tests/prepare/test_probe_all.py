@@ -11,6 +11,7 @@ from tests.helpers import moving_square, write_video
 from uniformer_video.prepare import probe_all as module
 from uniformer_video.prepare.crew import Outcome
 from uniformer_video.prepare.probe_all import ProbeCache, probe_all, probe_mode
+from uniformer_video.runtime.errors import WriteError
 from uniformer_video.video.probe import Probe
 
 FULL, FAST = probe_mode(True), probe_mode(False)
@@ -53,6 +54,20 @@ def test_what_is_known_is_not_asked_again_until_it_changes(tmp_path, asked):
     with ProbeCache(tmp_path / "cache") as cache:
         assert probe_all([a, b], workers=0, cache=cache) == first
     assert asked == [a, b, a, b]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line(tmp_path, asked):
+    cache_file = tmp_path / "cache"
+    cache_file.symlink_to("/dev/full")
+    paths = [file(tmp_path, name) for name in "ab"]
+    with pytest.raises(WriteError) as error, ProbeCache(None) as cache:  # what is read of the device has no end
+        cache.path = cache_file
+        probe_all(paths, workers=0, cache=cache)
+    assert str(error.value) == (
+        f"'{cache_file}' cannot be written (No space left on device); make room there and run the same command again"
+    )
+    assert asked == paths[:1]
 
 
 def test_a_full_probe_answers_for_headers_but_not_the_other_way_round(tmp_path, asked):

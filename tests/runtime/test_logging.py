@@ -6,16 +6,20 @@ import io
 import json
 import logging
 import math
+import os
 import re
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uniformer_video.runtime.errors import WriteError
 from uniformer_video.runtime.logging import (
     LOGGER_NAME,
+    OF_THIS_PROCESS,
     get_logger,
     log_json_stats,
     log_once,
@@ -84,16 +88,19 @@ class TestSetup:
         assert messages(capsys.readouterr().out) == [("I", "hello")]
         assert list(tmp_path.iterdir()) == []
 
-    def test_other_processes_write_warnings_to_a_file_of_their_own(self, tmp_path, capsys):
+    def test_other_processes_write_what_is_theirs_alone_to_standard_error_and_no_file(self, tmp_path, capsys):
         setup_logging(tmp_path, main=False, rank=3)
         logger = get_logger("uniformer_video.x")
-        logger.info("not worth a file")
-        assert list(tmp_path.iterdir()) == []
-        logger.warning("look")
+        logger.info("not worth a line")
+        logger.warning("what the main process says for all")
+        logger.warning("look", extra=OF_THIS_PROCESS)
         logger.error("here")
-        assert capsys.readouterr() == ("", "")
-        assert [p.name for p in tmp_path.iterdir()] == ["stdout.rank3.log"]
-        assert file_messages(tmp_path / "stdout.rank3.log") == [("W", "look"), ("E", "here")]
+        out, err = capsys.readouterr()
+        assert out == ""
+        stamped = re.findall(r"^\[rank 3 \d\d-\d\d \d\d:\d\d:\d\d ([IWE])\] (.*)$", err, re.MULTILINE)
+        assert stamped == [("W", "look"), ("E", "here")]
+        assert err.count("\n") == 2
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_second_call_replaces_the_first(self, tmp_path, capsys):
         first, second = tmp_path / "a", tmp_path / "b"
@@ -140,6 +147,83 @@ class TestSetup:
         # The bar's own line is wiped before the message is printed and drawn again after it.
         assert messages(capsys.readouterr().out.replace("\r", "").strip()) == [("I", "in between")]
         assert "test" in screen.getvalue()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+class TestFullDisk:
+    """A log that cannot be written is told once, without a traceback, and the run goes on."""
+
+    def test_the_file(self, tmp_path, capsys):
+        path = tmp_path / "stdout.log"
+        path.symlink_to("/dev/full")
+        setup_logging(tmp_path)
+        for number in range(3):
+            get_logger("uniformer_video.x").info("line %d", number)
+        out, err = capsys.readouterr()
+        assert messages(out) == [("I", "line 0"), ("I", "line 1"), ("I", "line 2")]
+        assert err == f"warning: the log file {str(path)!r} cannot be written (No space left on device); going on\n"
+        setup_logging(None)  # closes the file, with what is held back
+        assert capsys.readouterr() == ("", "")
+
+    def test_room_that_comes_back_is_used(self, tmp_path, capsys):
+        setup_logging(tmp_path)
+        (file,) = (h for h in logging.getLogger(LOGGER_NAME).handlers if isinstance(h, logging.FileHandler))
+        good = file.stream
+        with open("/dev/full", "w") as full:
+            file.stream = full
+            get_logger("uniformer_video.x").info("lost")
+            file.stream = good
+            with suppress(OSError):
+                full.close()
+        get_logger("uniformer_video.x").info("kept")
+        assert file_messages(tmp_path / "stdout.log") == [("I", "kept")]
+        assert capsys.readouterr().err.count("\n") == 1
+
+    def test_standard_output(self, tmp_path, capsys, monkeypatch):
+        setup_logging(tmp_path)
+        full = open("/dev/full", "w")  # noqa: SIM115 - closed below, which fails
+        monkeypatch.setattr(sys, "stdout", full)
+        get_logger("uniformer_video.x").info("one")
+        get_logger("uniformer_video.x").info("two")
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
+        assert file_messages(tmp_path / "stdout.log") == [("I", "one"), ("I", "two")]
+        assert capsys.readouterr().err == (
+            "warning: standard output cannot be written (No space left on device); going on\n"
+        )
+
+    def test_standard_error_of_another_process(self, tmp_path, monkeypatch):
+        setup_logging(tmp_path, main=False, rank=1)
+        full = open("/dev/full", "w")  # noqa: SIM115
+        monkeypatch.setattr(sys, "stderr", full)
+        get_logger("uniformer_video.x").error("lost, and nowhere to say so")
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
+
+
+def test_a_mistake_in_a_logging_call_of_ours_still_shows(tmp_path, capsys):
+    setup_logging(tmp_path, main=False, rank=1)
+    get_logger("uniformer_video.x").error("%d videos", "no number")
+    err = capsys.readouterr().err
+    assert "--- Logging error ---" in err and "TypeError" in err
+
+
+def test_a_reader_that_has_gone_ends_the_command_as_ever(tmp_path, monkeypatch):
+    def gone(*args, **kwargs):
+        raise BrokenPipeError
+
+    setup_logging(tmp_path)
+    monkeypatch.setattr("uniformer_video.runtime.logging.tqdm.write", gone)
+    with pytest.raises(BrokenPipeError):
+        get_logger("uniformer_video.x").info("to | head")
+
+
+def test_a_log_file_that_cannot_be_opened_is_one_line(tmp_path):
+    (tmp_path / "stdout.log").mkdir()
+    with pytest.raises(WriteError, match=r"stdout.log' cannot be written \(Is a directory\); check the folder"):
+        setup_logging(tmp_path)
 
 
 class TestJsonStats:

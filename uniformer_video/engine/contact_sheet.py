@@ -11,7 +11,7 @@ from fvcore.common.config import CfgNode
 from uniformer_video.datasets.class_names import find_class_names
 from uniformer_video.datasets.records import VideoRecord
 from uniformer_video.drawing.contact_sheet import ContactRow, draw_contact_sheet
-from uniformer_video.engine.results import FOLDER, confidences
+from uniformer_video.engine.results import FOLDER, confidences, read_predictions
 from uniformer_video.runtime.errors import DataError
 from uniformer_video.video.open import open_video
 from uniformer_video.video.reader import DecodeError
@@ -51,17 +51,16 @@ def contact_sheet(cfg: CfgNode, *, videos: int = 30, columns: int = 3) -> Path:
         The path of the PNG.
 
     Raises:
-        DataError: there is no ``predictions.npz`` in OUTPUT_DIR/test, it is of a multi-label set, or a video of it
-            cannot be read any more.
+        DataError: there is no sound ``predictions.npz`` in OUTPUT_DIR/test, it is of a multi-label set, or a video of
+            it cannot be read any more.
     """
     folder = Path(cfg.OUTPUT_DIR) / FOLDER
     source = folder / "predictions.npz"
     if not source.is_file():
         raise DataError(f"{source}: no such file; run the test first (TEST.ENABLE True)")
-    with np.load(source) as results:
-        scores, labels, paths = results["scores"], results["labels"], results["paths"]
-        # As the test had them: the data may lie elsewhere now. Tests of older versions have not written them.
-        names = results["class_names"].tolist() if "class_names" in results else []
+    results = read_predictions(source)
+    scores, labels, paths = results.scores, results.labels, results.paths
+    names = results.class_names  # as the test had them: the data may lie elsewhere now
     if labels.ndim > 1:
         raise DataError(f"{source}: its videos have several labels each; the sheet is for sets with one")
     views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
@@ -72,16 +71,16 @@ def contact_sheet(cfg: CfgNode, *, videos: int = 30, columns: int = 3) -> Path:
     rows = []
     for number in choose_videos(labels, predictions, videos):
         try:
-            with open_video(str(paths[number]), backend=cfg.DATA.DECODING_BACKEND) as reader:
+            with open_video(paths[number], backend=cfg.DATA.DECODING_BACKEND) as reader:
                 indices = np.linspace(0, reader.num_frames - 1, FRAMES).round().astype(int)
                 frames = reader.frames_at(indices.tolist()).numpy()
         except DecodeError as error:
             raise DataError(f"{error}; the sheet shows the tested videos, from the folder the test ran in") from None
         prediction = int(predictions[number])
         share = float(shares[number, prediction])
-        rows.append(ContactRow(frames, int(labels[number]), prediction, share, str(paths[number])))
+        rows.append(ContactRow(frames, int(labels[number]), prediction, share, paths[number]))
     if not names:
-        records = [VideoRecord(str(path), int(label)) for path, label in zip(paths, labels, strict=True)]
+        records = [VideoRecord(path, int(label)) for path, label in zip(paths, labels, strict=True)]
         data, label_set = Path(cfg.DATA.PATH_TO_DATA_DIR), cfg.DATA.LABEL_SET
         names = find_class_names(data, records, cfg.MODEL.NUM_CLASSES, label_set_name=label_set) or []
     path = folder / "contact_sheet.png"

@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -22,9 +21,10 @@ from uniformer_video.engine.predict_places import STDOUT, paths_beside
 from uniformer_video.engine.prediction import Prediction
 from uniformer_video.engine.results import SEPARATOR
 from uniformer_video.engine.timeline import Timeline, class_entry
-from uniformer_video.runtime.errors import UserError
-from uniformer_video.runtime.paths import atomic_write
+from uniformer_video.runtime.paths import atomic_write, make_folder
 from uniformer_video.video.reader import DecodeError
+
+_MOST_BYTES = 200
 
 
 def true_names(labels: Sequence[str], class_names: Sequence[str] | None) -> str:
@@ -121,16 +121,13 @@ def write_out(text: str, target: str) -> None:
     """Write ``text`` to a file, replaced whole, or for ``-`` to standard output.
 
     Raises:
-        UserError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     if target == STDOUT:
         print_lines([text.removesuffix("\n")], sys.stdout)
         return
-    try:
-        with atomic_write(target) as file:
-            file.write(text)
-    except OSError as error:
-        raise UserError(f"{target!r} cannot be written ({error.strerror or error})") from None
+    with atomic_write(target) as file:
+        file.write(text)
 
 
 def print_lines(lines: Sequence[str], stream: TextIO) -> None:
@@ -153,26 +150,23 @@ def write_features(results: Sequence[tuple[str, np.ndarray]], target: str) -> No
             in a ``.txt`` beside it); else a folder, which gets ``NAME.npy`` for each video.
 
     Raises:
-        UserError: it cannot be written.
+        WriteError: it cannot be written.
     """
     paths, rows = [path for path, _ in results], [row for _, row in results]
     features = np.stack(rows).astype(np.float32) if rows else np.empty((0, 0), np.float32)
     ending = os.path.splitext(target)[1].lower()
-    try:
-        if ending == ".npz":
-            with atomic_write(target, "wb") as file:
-                np.savez(file, features=features, paths=np.asarray(paths, np.str_))
-        elif ending == ".npy":
-            with atomic_write(target, "wb") as file:
-                np.save(file, features)
-            write_out("".join(f"{path}\n" for path in paths), paths_beside(target))
-        else:
-            os.makedirs(target, exist_ok=True)
-            for name, row in zip(output_names(paths), rows, strict=True):
-                with atomic_write(Path(target) / f"{name}.npy", "wb") as file:
-                    np.save(file, row.astype(np.float32))
-    except OSError as error:
-        raise UserError(f"--features {target!r} cannot be written ({error.strerror or error})") from None
+    if ending == ".npz":
+        with atomic_write(target, "wb") as file:
+            np.savez(file, features=features, paths=np.asarray(paths, np.str_))
+    elif ending == ".npy":
+        with atomic_write(target, "wb") as file:
+            np.save(file, features)
+        write_out("".join(f"{path}\n" for path in paths), paths_beside(target))
+    else:
+        folder = make_folder(target)
+        for name, row in zip(output_names(paths), rows, strict=True):
+            with atomic_write(folder / f"{name}.npy", "wb") as file:
+                np.save(file, row.astype(np.float32))
 
 
 def output_names(paths: Sequence[str]) -> list[str]:
@@ -186,12 +180,22 @@ def output_names(paths: Sequence[str]) -> list[str]:
     for depth in range(2, 4):
         twice = {name for name in names if names.count(name) > 1}
         names = ["_".join(p[-depth:]) if name in twice else name for name, p in zip(names, parts, strict=True)]
+    unique: dict[str, None] = {}
     used: dict[str, int] = {}
-    unique = []
-    for name in names:
-        used[name] = used.get(name, 0) + 1
-        unique.append(name if used[name] == 1 else f"{name}_{used[name]}")
-    return unique
+    for name in map(_short, names):
+        free = name
+        while free in unique:  # also where `a_2` is the own name of another
+            used[name] = used.get(name, 1) + 1
+            free = f"{name}_{used[name]}"
+        unique[free] = None
+    return list(unique)
+
+
+def _short(name: str) -> str:
+    """Return what of a name leaves room for endings and numbers in the 255 bytes that file systems take."""
+    while len(name.encode("utf-8", "surrogatepass")) > _MOST_BYTES:
+        name = name[:-1]
+    return name
 
 
 def _safe(part: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 import simplejson
 import torch
 
-from uniformer_video.runtime.paths import atomic_write
+from uniformer_video.runtime.errors import DataError
+from uniformer_video.runtime.paths import atomic_write, make_folder
 
 FOLDER = "test"
 TOP = 5
@@ -67,7 +69,7 @@ def write_predictions(
             ``(N, K)``, 1 for each class that a video has.
     """
     own = [label if isinstance(label, tuple) else (label,) for label in labels]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with atomic_write(folder / "predictions.npz", "wb") as file:
         np.savez_compressed(
             file,
@@ -94,6 +96,46 @@ def write_predictions(
             rows.writerow(row)
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What ``predictions.npz`` holds.
+
+    Attributes:
+        scores: float32 ``(N, K)``, ensembled.
+        labels: int64 ``(N,)``; of a multi-label set uint8 ``(N, K)``.
+        paths: N videos.
+        class_names: K names; empty where the test knew none, or was of an older version.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray
+    paths: list[str]
+    class_names: list[str]
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read a ``predictions.npz`` again; no code that a file holds is ever run.
+
+    Raises:
+        DataError: one line with the path: it is damaged, or something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            scores, labels, paths = (file[name] for name in ("scores", "labels", "paths"))
+            names = file["class_names"].tolist() if "class_names" in file else []
+        if scores.ndim != 2 or scores.dtype.kind != "f" or labels.dtype.kind not in "iu" or paths.ndim != 1:
+            raise ValueError("scores, labels or paths are of another kind")
+        if len(labels) != len(scores) or len(paths) != len(scores):
+            raise ValueError(f"{len(scores)} scores, {len(labels)} labels and {len(paths)} paths")
+    # A damaged archive can raise anything: BadZipFile, zlib.error, EOFError, SyntaxError of a header, ...
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        if "allow_pickle" in reason:  # numpy's advice is the one not to follow
+            reason = "it holds objects whose building could run code, and was not loaded"
+        raise DataError(f"{path} is damaged, or not what a test writes ({reason}); run the test again") from None
+    return Predictions(scores, labels, [str(name) for name in paths], [str(name) for name in names])
+
+
 def multi_hot(labels: Sequence[Sequence[int]], num_classes: int) -> np.ndarray:
     """Return uint8 ``(N, num_classes)``, 1 for each class number of a row."""
     rows = np.zeros((len(labels), num_classes), dtype=np.uint8)
@@ -104,7 +146,7 @@ def multi_hot(labels: Sequence[Sequence[int]], num_classes: int) -> np.ndarray:
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """Write ``summary.json`` into ``folder``; numbers that JSON has no word for become null."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in summary.items()}
     with atomic_write(folder / "summary.json") as file:
         file.write(simplejson.dumps(clean, indent=2, ignore_nan=True) + "\n")

@@ -12,9 +12,10 @@ from torch import nn
 from uniformer_video.config import dump
 from uniformer_video.datasets.class_names import find_class_names
 from uniformer_video.datasets.label_sets import PUBLISHED, recognise
-from uniformer_video.engine.checkpoint import best_path, newest_checkpoint
 from uniformer_video.engine.class_folders import Classes, class_folders_in, names_to_compare
 from uniformer_video.engine.class_order import TEST, TRAIN, apply_class_order, class_names_of
+from uniformer_video.engine.own_checkpoints import OwnCheckpoint, find_own_checkpoint
+from uniformer_video.engine.own_checkpoints import own_checkpoint as own_checkpoint
 from uniformer_video.models.head_order import head_size
 from uniformer_video.models.hidden import HEAD_DIM, effective_settings
 from uniformer_video.models.inspect import configuration_in
@@ -23,7 +24,7 @@ from uniformer_video.models.weight_files import described
 from uniformer_video.models.weights import LoadReport, load_weights, named_tensors, read_content
 from uniformer_video.models.zoo import ZOO, Resolved, ZooEntry, resolve
 from uniformer_video.runtime import distributed
-from uniformer_video.runtime.errors import UserError, WeightError
+from uniformer_video.runtime.errors import WeightError
 from uniformer_video.runtime.logging import get_logger
 
 logger = get_logger(__name__)
@@ -85,8 +86,8 @@ def load_test_weights(
 ) -> str:
     """Load the weights to test and return their path, empty for random ones.
 
-    The first there is of: TEST.CHECKPOINT_FILE_PATH, the newest checkpoint in OUTPUT_DIR (with TEST.TEST_BEST the one
-    with the best validation), TRAIN.CHECKPOINT_FILE_PATH. A head of other classes is refused: its scores would mean
+    The first there is of: TEST.CHECKPOINT_FILE_PATH, the newest sound checkpoint in OUTPUT_DIR (with TEST.TEST_BEST the
+    one with the best validation), TRAIN.CHECKPOINT_FILE_PATH. A head of other classes is refused: its scores would mean
     nothing.
 
     Args:
@@ -97,38 +98,17 @@ def load_test_weights(
     """
     source, own = cfg.TEST.CHECKPOINT_FILE_PATH, None
     if not source:
-        own = own_checkpoint(Path(cfg.OUTPUT_DIR), best=cfg.TEST.TEST_BEST)
-        source = str(own) if own else cfg.TRAIN.CHECKPOINT_FILE_PATH
+        own = find_own_checkpoint(Path(cfg.OUTPUT_DIR), best=cfg.TEST.TEST_BEST)
+        source = str(own.path) if own else cfg.TRAIN.CHECKPOINT_FILE_PATH
     if not source:
         logger.warning("testing random weights: no TEST.CHECKPOINT_FILE_PATH and no checkpoint in OUTPUT_DIR")
         return ""
     inflate = cfg.TRAIN.CHECKPOINT_INFLATE
     data = class_names, class_folders
-    report = _load(cfg, model, find_source(cfg, source), *data, inflate=inflate, purpose=TEST, own=bool(own))
+    found = find_source(cfg, source)
+    report = _load(cfg, model, found, *data, inflate=inflate, purpose=TEST, own=own)
     logger.info("test weights: %s", report.summary())
     return report.path
-
-
-def own_checkpoint(output_dir: Path, *, best: bool = False) -> Path | None:
-    """Return the newest checkpoint of ``output_dir``, or the best one, or None; every process must call it.
-
-    Args:
-        output_dir: of the run.
-        best: the checkpoint with the best validation, where there is one.
-
-    Raises:
-        UserError: the processes find different ones, because the machines of a run do not share the folder.
-    """
-    found = newest_checkpoint(output_dir)
-    if best and best_path(output_dir).exists():
-        found = best_path(output_dir)
-    names = distributed.gather_objects(found.name if found else "none")
-    if len(set(names)) > 1:
-        raise UserError(
-            f"the processes of this run find different checkpoints in OUTPUT_DIR {str(output_dir)!r} "
-            f"({', '.join(names)}); set OUTPUT_DIR to a folder on a disk that all machines share"
-        )
-    return found
 
 
 def find_source(cfg: CfgNode, source: str) -> Resolved:
@@ -191,12 +171,12 @@ def _load(
     *,
     inflate: str | bool,
     purpose: str,
-    own: bool = False,
+    own: OwnCheckpoint | None = None,
     trial: bool = False,
 ) -> LoadReport:
     if found.entry:
         _check_head_width(cfg, found.entry)
-    content = read_content(found.path)
+    content = read_content(found.path) if own is None or own.content is None else own.content
     where = described(found.path)
     unlike = compare_settings(cfg, configuration_in(content), where)
     if unlike:

@@ -61,6 +61,7 @@ def write_weights(
         UserError: another ending, no folder, names that are not as many as the head's outputs, or a number that
             float16 cannot hold.
         WeightError: a sparse tensor, or ``.safetensors`` without the package that writes it.
+        WriteError: the disk is full, or refuses the file.
     """
     path = Path(path)
     if path.suffix not in (*PYTORCH, SAFETENSORS):
@@ -86,14 +87,11 @@ def write_weights(
         "network": " or ".join(inspect_weights(tensors, config_yaml).networks) or None,
     }
     known = {key: value for key, value in facts.items() if value is not None}
-    try:
-        with atomic_write(path, "wb") as file:
-            if path.suffix == SAFETENSORS:
-                file.write(_safetensors(tensors, known))
-            else:
-                torch.save({"model_state": tensors, **known}, file)
-    except OSError as error:
-        raise UserError(f"{str(path)!r} cannot be written ({error.strerror or error})") from None
+    with atomic_write(path, "wb") as file:
+        if path.suffix == SAFETENSORS:
+            file.write(_safetensors(tensors, known))
+        else:
+            torch.save({"model_state": tensors, **known}, file)
 
 
 def export_file(

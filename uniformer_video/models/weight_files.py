@@ -15,7 +15,8 @@ from typing import IO
 import torch
 from torch import Tensor
 
-from uniformer_video.runtime.errors import WeightError
+from uniformer_video.runtime.digest import content_digest, is_digest
+from uniformer_video.runtime.errors import DamagedFile, RefusedFile, WeightError
 from uniformer_video.runtime.paths import PATHS
 from uniformer_video.runtime.web_cache import in_cache
 
@@ -24,6 +25,9 @@ WRAPPERS = ("model_state", "model", "state_dict")
 
 PREFIX = "module."
 """What torch's data-parallel wrappers put before every name."""
+
+DIGEST = "digest"
+"""Key under which a checkpoint of this toolkit keeps the digest of everything else in it."""
 
 COMPILED = "_orig_mod"
 """What ``torch.compile`` calls the module it wraps: a part of every name, or of those within a compiled part."""
@@ -65,7 +69,8 @@ def read_content(path: str | os.PathLike[str]) -> object:
 
     A program's arguments (:data:`INERT_CLASSES`) may lie beside them.
 
-    What kind of file it is shows in its content, whatever its name.
+    What kind of file it is shows in its content, whatever its name. A digest that this toolkit has put into it
+    (:data:`DIGEST`) is compared and taken out: torch itself does not notice a byte that has changed.
 
     Args:
         path: anything ``PATHS`` opens.
@@ -75,8 +80,9 @@ def read_content(path: str | os.PathLike[str]) -> object:
         ``{"state_dict": tensors, "metadata": texts}``.
 
     Raises:
-        WeightError: one line with the path: no such file, text, a truncated file, objects of other kinds, a safetensors
-            file without the package that reads it.
+        DamagedFile: one line with the path: empty, text, truncated, not what was written.
+        RefusedFile: objects of other kinds.
+        WeightError: no such file, no permission, a safetensors file without the package that reads it.
     """
     where = described(path)
     try:
@@ -85,7 +91,7 @@ def read_content(path: str | os.PathLike[str]) -> object:
             file.seek(0)
             if is_safetensors(start):
                 return _load_safetensors(file.read(), where)
-            return _load(file, start, where)
+            return _verified(_load(file, start, where), where)
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         raise WeightError(f"{where} cannot be read ({reason}); check the path") from None
@@ -94,7 +100,7 @@ def read_content(path: str | os.PathLike[str]) -> object:
         if cached is None or isinstance(error, MissingPackage):
             raise
         text = str(error).removesuffix("; fetch it again")
-        raise WeightError(f"{text}; remove {cached} to have it fetched again") from None
+        raise type(error)(f"{text}; remove {cached} to have it fetched again") from None
 
 
 def described(path: str | os.PathLike[str]) -> str:
@@ -121,17 +127,17 @@ def _load_safetensors(data: bytes, where: str) -> dict[str, object]:
     # SafetensorError, and KeyError or AttributeError for types torch does not know.
     except Exception as error:
         reason = _first_sentence(str(error) or type(error).__name__)
-        raise WeightError(f"{where} is truncated or damaged ({reason}); fetch it again") from None
+        raise DamagedFile(f"{where} is truncated or damaged ({reason}); fetch it again") from None
     texts = {key: text for key, text in header.get("__metadata__", {}).items() if key != "format"}
     return {"state_dict": tensors, "metadata": texts} if texts else tensors
 
 
 def _load(file: IO[bytes], start: bytes, where: str) -> object:
     if not start:
-        raise WeightError(f"{where} is empty; fetch or write it again")
+        raise DamagedFile(f"{where} is empty; fetch or write it again")
     if _is_text(start):
         first = start.decode("utf-8", "replace").strip().split("\n")[0][:40]
-        raise WeightError(f"{where} is text, not a PyTorch file (it begins {first!r}); fetch it again")
+        raise DamagedFile(f"{where} is text, not a PyTorch file (it begins {first!r}); fetch it again")
     try:
         with _ONE_LOAD, _inert_classes_allowed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols: whatever matters ends as an exception
@@ -140,10 +146,26 @@ def _load(file: IO[bytes], start: bytes, where: str) -> object:
         # In a truncated archive torch seeks to before the start, which the system calls an invalid argument.
         if error.errno != errno.EINVAL:
             raise
-        raise WeightError(_why_unreadable(where, "EOF")) from None
+        raise _unreadable(where, "EOF") from None
+    except MemoryError:
+        raise WeightError(f"{where} cannot be read (it needs more memory than there is)") from None
     # A damaged file can make the unpickler raise anything: KeyError, struct.error, UnicodeDecodeError, RuntimeError...
     except Exception as error:
-        raise WeightError(_why_unreadable(where, str(error) or type(error).__name__)) from None
+        raise _unreadable(where, str(error) or type(error).__name__) from None
+
+
+def _verified(content: object, where: str) -> object:
+    """Return what a file holds without its digest, once that is found to be right; files of others have none."""
+    if not isinstance(content, dict) or not is_digest(content.get(DIGEST)):
+        return content
+    written = content.pop(DIGEST)
+    try:
+        sound = content_digest(content) == written
+    except (TypeError, RecursionError):  # what no checkpoint is written with
+        sound = False
+    if not sound:
+        raise DamagedFile(f"{where} is damaged (its content is not what its digest says was written); fetch it again")
+    return content
 
 
 def _inert_classes_allowed() -> torch.serialization.safe_globals:
@@ -158,16 +180,18 @@ def _is_text(start: bytes) -> bool:
     return start[0] != 0x80 and not any(byte < 9 or 13 < byte < 32 for byte in start)
 
 
-def _why_unreadable(where: str, reason: str) -> str:
+def _unreadable(where: str, reason: str) -> WeightError:
+    if "allocate memory" in reason:  # torch's MemoryError
+        return WeightError(f"{where} cannot be read (it needs more memory than there is)")
     foreign = re.search(r"GLOBAL (\S+)", reason)
     if foreign:
-        return (
+        return RefusedFile(
             f"{where} holds an object that is not a tensor ({foreign[1]}) and was not loaded, because "
             f"building it could run code; save a plain state dict, torch.save(model.state_dict(), path)"
         )
     if any(word in reason for word in ("EOF", "central directory", "magic number")):
-        return f"{where} is truncated or not a PyTorch file; fetch it again"
-    return f"{where} is damaged or holds more than tensors ({_first_sentence(reason)})"
+        return DamagedFile(f"{where} is truncated or not a PyTorch file; fetch it again")
+    return DamagedFile(f"{where} is damaged or holds more than tensors ({_first_sentence(reason)})")
 
 
 def _first_sentence(reason: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from uniformer_video.models.zoo_check import no_weights, other_network
 from uniformer_video.models.zoo_table import ZOO, ZooEntry
 from uniformer_video.runtime.download import cache_folder, is_web_address, sha256_of
-from uniformer_video.runtime.errors import UserError, WeightError
+from uniformer_video.runtime.errors import UserError, WeightError, WriteError
 from uniformer_video.runtime.logging import get_logger
 from uniformer_video.runtime.paths import PATHS, atomic_write
 from uniformer_video.runtime.registry import nearest
@@ -228,7 +228,7 @@ def _remembered_sha256(path: Path) -> str:
 
 def _remember(path: Path, sha256: str) -> None:
     """Note the hash of a file as it is now; a cache that cannot be written forgets."""
-    with suppress(OSError):
+    with suppress(OSError, WriteError):
         stat = path.stat()
         cache_folder().mkdir(parents=True, exist_ok=True)
         memory = {**_memory(), str(path.resolve()): [stat.st_size, stat.st_mtime_ns, sha256]}

@@ -6,12 +6,14 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from uniformer_video.prepare.crew import run_crew
+from uniformer_video.runtime.errors import write_error
 from uniformer_video.runtime.logging import progress
 from uniformer_video.video.probe import Probe, probe_video
 
@@ -59,16 +61,23 @@ class ProbeCache:
         return None
 
     def add(self, probe: Probe, mode: str) -> None:
-        """Keep a probe, unless its fault may pass."""
+        """Keep a probe, unless its fault may pass.
+
+        Raises:
+            WriteError: the file cannot be written on.
+        """
         stamp = _stamp(probe.path)
         if self.path is None or not stamp or probe.kind in _PASSING:
             return
         self._known[_key(probe.path, mode)] = (stamp, probe)
-        if self._file is None:
-            self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
         line = {"key": _key(probe.path, mode), "stamp": stamp, "probe": asdict(probe)}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        try:
+            if self._file is None:
+                self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise write_error(self.path, error) from None
 
     def __enter__(self) -> ProbeCache:
         return self
@@ -77,7 +86,8 @@ class ProbeCache:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # of what add() has told already
+                self._file.close()
             self._file = None
 
 

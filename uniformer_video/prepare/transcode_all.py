@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from uniformer_video.prepare.crew import run_crew
 from uniformer_video.runtime.logging import progress
+from uniformer_video.runtime.paths import make_folder
 from uniformer_video.video.container import open_container
 from uniformer_video.video.reader import DecodeError
 from uniformer_video.video.transcode import TranscodeSettings, is_transcoded, transcode_video
@@ -69,8 +70,7 @@ def transcode_all(
         timeout_seconds: a video that takes longer is given up; 0: never.
     """
     for folder in sorted({os.path.dirname(job.target) for job in jobs}):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        _remove_stale(Path(folder))
+        _remove_stale(make_folder(folder))
     work = partial(transcode_one, settings=settings)
     outcomes = run_crew(work, jobs, workers=workers, limit_seconds=timeout_seconds)
     failures = {}

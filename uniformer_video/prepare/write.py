@@ -14,7 +14,7 @@ from typing import Any
 from uniformer_video.prepare.prepared import Bad, PreparedSet, describe, list_line, listed_path
 from uniformer_video.prepare.probe_all import CACHE_FILE
 from uniformer_video.prepare.sources import SPLITS
-from uniformer_video.runtime.errors import DataError
+from uniformer_video.runtime.errors import DataError, write_error
 from uniformer_video.runtime.paths import atomic_write, make_output_dir
 
 DATASET_FILE = "dataset.json"
@@ -111,13 +111,20 @@ def _make_room(folder: Path, files: dict[str, bytes]) -> None:
         if not os.path.lexists(path):
             known.pop(name, None)
         elif not (path.is_file() and _digest(path.read_bytes()) in known.get(name, ())):
-            os.replace(path, _free_name(path))
+            _set_aside(path)
             known.pop(name, None)
         elif name in _LISTS:
             path.unlink()
     for name, data in files.items():
         known[name] = [*known.get(name, [])[-1:], _digest(data)]
     _write_json(folder / CLAIM_FILE, {**claim, "files": known})
+
+
+def _set_aside(path: Path) -> None:
+    try:
+        os.replace(path, _free_name(path))
+    except OSError as error:
+        raise write_error(path, error) from None
 
 
 def _free_name(path: Path) -> Path:

@@ -14,11 +14,14 @@ import simplejson
 from tqdm import tqdm
 
 from uniformer_video.runtime import distributed
+from uniformer_video.runtime.errors import write_error
 
 T = TypeVar("T")
 
 LOGGER_NAME = "uniformer_video"
 STATS_PREFIX = "json_stats: "
+OF_THIS_PROCESS = {"of_this_process": True}
+"""``extra`` of a warning that other processes of the run do not give: ``logger.warning(text, extra=OF_THIS_PROCESS)``."""
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -26,15 +29,68 @@ def get_logger(name: str) -> logging.Logger:
     return logging.getLogger(name)
 
 
-class _ConsoleHandler(logging.Handler):
+class _Steady(logging.Handler):
+    """A handler that a full disk does not stop, nor bring to print a traceback for every line."""
+
+    place = "the log"
+    complained = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say once what is wrong; a mistake in a logging call of ours shows as ever."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.complained:
+            self.complained = True
+            with suppress(OSError):  # standard error may lie on the same disk
+                reason = error.strerror or str(error)
+                print(f"warning: {self.place} cannot be written ({reason}); going on", file=sys.stderr, flush=True)
+
+
+class _ConsoleHandler(_Steady):
     """Prints above a progress bar that may be on the screen; leaves json_stats lines to the file."""
+
+    place = "standard output"
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(STATS_PREFIX)
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
-        sys.stdout.flush()
+        try:
+            tqdm.write(self.format(record), file=sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader has gone (| head): the command ends by itself
+            raise
+        except Exception:
+            self.handleError(record)
+
+
+class _FileHandler(_Steady, logging.FileHandler):
+    """Appends to a file; what a full disk did not take is lost."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8")
+        self.place = f"the log file {str(path)!r}"
+
+    def close(self) -> None:
+        with suppress(OSError):  # of lines that a full disk does not take at the end either
+            super().close()
+
+
+class _ErrorHandler(_Steady):
+    """Prints errors, and warnings that are of one process alone, to what is standard error at the time.
+
+    All processes of a run warn of the same settings and files; the main one says it for all.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR or getattr(record, "of_this_process", False)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)
+        except Exception:
+            self.handleError(record)
 
 
 def setup_logging(output_dir: Path | None, *, main: bool = True, rank: int = 0) -> None:
@@ -44,9 +100,12 @@ def setup_logging(output_dir: Path | None, *, main: bool = True, rank: int = 0) 
 
     Args:
         output_dir: folder of the log file, which is appended to; None: console only.
-        main: the process that writes to the console and ``stdout.log``; the others write warnings and errors to
-            ``stdout.rank<N>.log``.
+        main: the process that writes to the console and ``stdout.log``. The others write no file: their errors,
+            and the warnings that are theirs alone, go to standard error, with ``[rank N ...]`` in front.
         rank: number of the process.
+
+    Raises:
+        WriteError: the log file cannot be opened.
     """
     logger = logging.getLogger(LOGGER_NAME)
     logger.propagate = False
@@ -54,14 +113,16 @@ def setup_logging(output_dir: Path | None, *, main: bool = True, rank: int = 0) 
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    handlers: list[logging.Handler] = []
-    if main:
-        handlers.append(_ConsoleHandler())
-    if output_dir is not None:
-        name = "stdout.log" if main else f"stdout.rank{rank}.log"
-        handlers.append(logging.FileHandler(output_dir / name, encoding="utf-8", delay=not main))
+    handlers: list[logging.Handler] = [_ConsoleHandler() if main else _ErrorHandler()]
+    if main and output_dir is not None:
+        path = output_dir / "stdout.log"
+        try:
+            handlers.append(_FileHandler(path))
+        except OSError as error:
+            raise write_error(path, error) from None
+    who = "" if main else f"rank {rank} "
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("[%(asctime)s %(levelname).1s] %(message)s", "%m-%d %H:%M:%S"))
+        handler.setFormatter(logging.Formatter(f"[{who}%(asctime)s %(levelname).1s] %(message)s", "%m-%d %H:%M:%S"))
         handler.setLevel(logging.INFO if main else logging.WARNING)
         logger.addHandler(handler)
 
@@ -96,10 +157,12 @@ def read_json_stats(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def progress(items: Iterable[T], *, total: int, label: str, unit: str = "it") -> Iterator[T]:
+def progress(items: Iterable[T], *, total: int, label: str, unit: str = "it", start: int = 0) -> Iterator[T]:
     """Yield ``items``, behind a progress bar where standard error is a terminal and this is the main process."""
     silent = not (on_terminal() and distributed.is_main())
-    bar = tqdm(items, total=total, desc=label, unit=unit, leave=False, dynamic_ncols=True, disable=silent)
+    bar = tqdm(
+        items, total=total, initial=start, desc=label, unit=unit, leave=False, dynamic_ncols=True, disable=silent
+    )
     try:
         yield from bar
     finally:

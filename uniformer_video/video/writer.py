@@ -14,7 +14,7 @@ from types import TracebackType
 import av
 import numpy as np
 
-from uniformer_video.runtime.errors import UserError
+from uniformer_video.runtime.errors import UserError, WriteError
 
 ENCODERS = {
     ".mp4": ("libx264", "libx265", "libvpx-vp9", "mpeg4"),
@@ -146,11 +146,11 @@ def encoder_for(path: Path, codec: str = "") -> str:
 
 @contextlib.contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of FFmpeg and the system into a UserError about the file that was to be written."""
+    """Turn the errors of FFmpeg and the system into a WriteError about the file that was to be written."""
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise WriteError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 @contextlib.contextmanager
