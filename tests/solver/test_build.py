@@ -7,7 +7,10 @@ import math
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from uniformer_video.config import get_cfg
 from uniformer_video.runtime.errors import ConfigError
@@ -133,6 +136,47 @@ def test_a_state_goes_on_with_the_kernel_of_the_machine_it_is_loaded_on(monkeypa
         step(*made[fused])
     for one, other in zip(made[saved][0].parameters(), made[own][0].parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("method", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("layouts", [(0, 1), (1, 0)])
+def test_a_state_goes_on_where_parameters_lie_otherwise_in_memory(monkeypatch, method, fused, layouts):
+    """A run of several processes has its kernels channels-last, one of one process has not."""
+    monkeypatch.setattr(build, "has_fused_step", lambda parameters: fused)
+    cfg, x = make_cfg(OPTIMIZING_METHOD=method, MOMENTUM=0.9, BASE_LR=0.01), torch.randn(2, 3, 4, 6, 6)
+    formats = [(torch.contiguous_format, torch.channels_last_3d)[layout] for layout in layouts]
+    made = []
+    for layout in formats:
+        torch.manual_seed(0)
+        model = nn.Conv3d(3, 4, (3, 2, 2)).to(memory_format=layout)
+        made.append((model, build_optimizer(model, cfg)))
+
+    def step(model, optimizer):
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        optimizer.step()
+
+    for _ in range(2):
+        step(*made[0])
+    made[1][0].load_state_dict(made[0][0].state_dict())
+    made[1][1].load_state_dict(copy.deepcopy(made[0][1].state_dict()))
+    assert made[0][0].weight.stride() != made[1][0].weight.stride()
+    for model, optimizer in made:
+        moments = [value for value in optimizer.state[model.weight].values() if value.ndim]
+        assert moments and {moment.stride() for moment in moments} == {model.weight.stride()}
+        step(model, optimizer)
+    for one, other in zip(*(model.parameters() for model, _ in made), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_state_of_the_same_layout_is_not_copied():
+    model = nn.Conv3d(3, 4, (3, 2, 2))
+    optimizer, again = build_optimizer(model, make_cfg()), build_optimizer(model, make_cfg())
+    model(torch.ones(1, 3, 4, 6, 6)).sum().backward()
+    optimizer.step()
+    again.load_state_dict(optimizer.state_dict())
+    assert again.state[model.weight]["exp_avg"] is optimizer.state[model.weight]["exp_avg"]
 
 
 def test_a_step_is_one_kernel_where_torch_has_it():
@@ -298,6 +342,61 @@ def test_a_norm_limit_alone_leaves_them_too(bad):
     parameters = with_gradients([bad, 1.0], [2.0])
     assert not math.isfinite(clip_gradients(parameters, max_norm=1.0))
     assert str(grads(parameters)) == str([[bad, 1.0], [2.0]])
+
+
+# ------------------------------------------------------------------------------- parameters that processes share
+
+
+@pytest.fixture
+def mesh():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def cut_up(model, mesh):
+    """Return ``model`` with DTensors as parameters, and as gradients where there are any."""
+    for module in model.modules():
+        for name, own in list(module.named_parameters(recurse=False)):
+            made = nn.Parameter(distribute_tensor(own.detach().clone(), mesh, [Shard(0)]))
+            if own.grad is not None:
+                made.grad = distribute_tensor(own.grad.clone(), mesh, [Shard(0)])
+            setattr(module, name, made)
+    return model
+
+
+@pytest.mark.parametrize(("method", "fused"), [("adamw", True), ("adam", True), ("sgd", None)])
+def test_steps_of_sharded_parameters_are_those_of_whole_ones(mesh, method, fused):
+    cfg, x = make_cfg(OPTIMIZING_METHOD=method, MOMENTUM=0.9, NESTEROV=False), torch.randn(5, 3)
+    torch.manual_seed(0)
+    plain = network()
+    model = cut_up(copy.deepcopy(plain), mesh)
+    optimizers = [build_optimizer(made, cfg) for made in (plain, model)]
+    assert {group["fused"] for group in optimizers[1].param_groups} == {fused}
+    for _ in range(3):
+        plain(x).square().sum().backward()
+        for own, part in zip(plain.parameters(), model.parameters(), strict=True):
+            part.grad = distribute_tensor(own.grad.clone(), mesh, [Shard(0)])
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    for own, part in zip(plain.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(part.full_tensor(), own)
+
+
+@pytest.mark.parametrize("limits", [(None, None), (1.0, None), (100.0, None), (None, 0.7), (0.5, 0.7)])
+@pytest.mark.parametrize("values", [(3.0, -4.0), (math.inf, 1.0), (math.nan, 1.0)])
+def test_sharded_gradients_are_clipped_as_whole_ones(mesh, limits, values):
+    plain, model = nn.Linear(2, 2), nn.Linear(2, 2)
+    for made in (plain, model):
+        made.weight.grad, made.bias.grad = torch.tensor([values, (1.0, 0.5)]), torch.tensor([2.0, 0.1])
+    cut_up(model, mesh)
+    norms = [clip_gradients(made.parameters(), *limits) for made in (plain, model)]
+    assert type(norms[1]) is torch.Tensor and norms[1].shape == ()
+    torch.testing.assert_close(norms[1], norms[0], equal_nan=True)
+    for own, part in zip(plain.parameters(), model.parameters(), strict=True):
+        assert isinstance(part.grad, DTensor)
+        torch.testing.assert_close(part.grad.full_tensor(), own.grad, equal_nan=True)
 
 
 def test_parameters_without_gradient():

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from uniformer_video.runtime.errors import ConfigError
+from uniformer_video.runtime.sharded import is_sharded, total_norm
 from uniformer_video.solver.layer_decay import layer_scales
 from uniformer_video.solver.param_groups import param_groups
 
@@ -21,6 +22,8 @@ def _sgd(groups: Groups, solver: Any, fused: bool) -> torch.optim.Optimizer:
             f"SOLVER.NESTEROV needs SOLVER.MOMENTUM > 0 and SOLVER.DAMPENING 0, got MOMENTUM {solver.MOMENTUM} and "
             f"DAMPENING {solver.DAMPENING}; change them or set SOLVER.NESTEROV False"
         )
+    # Of sharded parameters torch has Adam's one kernel alone (2.13).
+    fused = fused and not any(is_sharded(parameter) for group in groups for parameter in group["params"])
     return torch.optim.SGD(
         groups,
         lr=solver.BASE_LR,
@@ -78,6 +81,7 @@ def build_optimizer(model: nn.Module, cfg: Any) -> torch.optim.Optimizer:
     fused = has_fused_step(parameter for group in groups for parameter in group["params"])
     optimizer = OPTIMIZERS[solver.OPTIMIZING_METHOD](groups, solver, fused)
     optimizer.register_load_state_dict_pre_hook(_keep_kernel)
+    optimizer.register_load_state_dict_post_hook(_keep_layout)
     set_lr(optimizer, solver.BASE_LR)
     return optimizer
 
@@ -103,6 +107,21 @@ def _keep_kernel(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dic
     return {**state, "param_groups": groups}
 
 
+@torch.no_grad()
+def _keep_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Give loaded moments the layout in memory of their parameters.
+
+    torch takes them as they lie in the file, and its kernel for a step on CPUs goes through the memory of both from end
+    to end (torch 2.13): where one is channels-last and the other is not, every number would meet another's moments.
+    """
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if not torch.is_tensor(value) or is_sharded(value) or value.shape != parameter.shape:
+                continue
+            if value.stride() != parameter.stride():
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of every group of ``optimizer`` to ``lr``, times the group's ``lr_scale`` if it has one."""
     for group in optimizer.param_groups:
@@ -115,7 +134,8 @@ def clip_gradients(
     """Clip gradients in place, first each value, then the norm of all together.
 
     Gradients whose norm is infinite or NaN are left as they are: no factor makes them usable, and the caller can tell
-    from the returned norm that the step was none. Without ``max_value`` nothing waits for the device.
+    from the returned norm that the step was none. Without ``max_value`` nothing waits for the device. Of a sharded
+    network every process must call it, and gets the norm of the whole gradient.
 
     Args:
         parameters: those without a gradient are passed over.
@@ -127,14 +147,14 @@ def clip_gradients(
         none.
     """
     parameters = [parameter for parameter in parameters if parameter.grad is not None]
-    total = norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters])
+    total = norm = total_norm([parameter.grad for parameter in parameters])
     if not parameters:
         return total
     if max_value is not None:
         if not total.isfinite():
             return total
         nn.utils.clip_grad_value_(parameters, max_value)
-        norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters])
+        norm = total_norm([parameter.grad for parameter in parameters])
     if max_norm is not None:
         # Of a norm of 0 the factor is 1, with which even an infinite gradient stays what it is.
         nn.utils.clip_grads_with_norm_(parameters, max_norm, torch.where(norm.isfinite(), norm, 0))
