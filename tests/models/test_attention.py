@@ -87,3 +87,36 @@ def test_many_clips_of_few_tokens_are_for_torchs_kernel(count, own, monkeypatch)
     wanted = by_hand(query, key, value, 0.3)
     assert (got - wanted).norm() < 1e-2 * wanted.norm()
     assert len(calls) == own
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("count", [16, LEAST_TOKENS])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_products_beyond_float16_are_neither_infinite_nor_nan(dtype, count, dropout):
+    """Logits up to 3.6e6 of opposite signs: each token attends to itself and its like alone, exactly."""
+    torch.manual_seed(0)
+    signs = torch.where(torch.arange(count) % 2 == 0, 1.0, -1.0)[:, None]
+    query = (600 * signs).expand(count, 10).to(dtype)[None, None].requires_grad_()
+    value = signs.expand(count, 10).to(dtype)[None, None].requires_grad_()
+    assert (query.float() @ query.float().mT).max() > 50 * 65504
+    out = attend(query, query, value, scale=1.0, dropout=dropout)
+    by_query, by_value = torch.autograd.grad(out.float().sum(), (query, value))
+    assert out.dtype == dtype
+    assert out.isfinite().all() and by_query.isfinite().all() and by_value.isfinite().all()
+    if not dropout:
+        torch.testing.assert_close(out, value.detach())
+    else:
+        assert (out * value >= 0).all() and 0.5 < (out * value).float().mean() < 1.5
+
+
+@pytest.mark.parametrize("dropout", [0.0, 1e-9])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [1.0, 50.0])
+def test_logits_are_float32_in_half_precision_on_every_path(size, dtype, dropout):
+    generator = torch.Generator().manual_seed(2)
+    query, key, value = torch.randn(3, 1, 2, 128, 16, generator=generator).unbind(0)
+    query, key = ((part * (size / 4) ** 0.5).to(dtype) for part in (query, key))
+    got = attend(query, key, value.to(dtype), scale=1.0, dropout=dropout).double()
+    wanted = by_hand(query.double(), key.double(), value.to(dtype).double(), 1.0)
+    # Weights and results are rounded to the type; a logit of 50 in it would be off by 4 % or 0.5 %.
+    assert (got - wanted).norm() < (4e-3 if dtype is torch.bfloat16 else 5e-4) * wanted.norm()

@@ -250,7 +250,7 @@ class TestMistakes:
 
     def test_a_folder_in_its_place(self, state, tmp_path):
         (tmp_path / "a.pth").mkdir()
-        with pytest.raises(UserError, match=r"a\.pth' cannot be written \(Is a directory\)$"):
+        with pytest.raises(UserError, match=r"a\.pth' cannot be written \(Is a directory\); check the folder"):
             write_weights(state, tmp_path / "a.pth")
 
     def test_names_of_other_classes(self, state, tmp_path):

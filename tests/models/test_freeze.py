@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from uniformer_video.models.freeze import FreezeReport, freeze
+from uniformer_video.models.freeze import FreezeReport, freeze, freeze_norms, stays_in_evaluation_mode
 from uniformer_video.models.hourglass import Hourglass
 from uniformer_video.models.uniformer import Uniformer
 from uniformer_video.runtime.errors import ConfigError
@@ -238,3 +238,63 @@ def test_a_network_of_other_parts(what, part):
         "the empty word, or name the parts of the network so"
     )
     assert all(p.requires_grad for p in model.parameters())
+
+
+class TestFrozenNorms:
+    """MODEL.FROZEN_BN: statistics stay, scale and offset are trained, and a clip's gradients are its own."""
+
+    @pytest.mark.parametrize("network", NETWORKS)
+    def test_statistics_are_used_and_kept_and_parameters_are_trained(self, network):
+        model = build(network).train()
+        norms = {name: m for name, m in model.named_modules() if isinstance(m, nn.BatchNorm3d)}
+        for norm in norms.values():
+            norm.running_mean.normal_(0, 0.1), norm.running_var.uniform_(0.5, 2)
+        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        assert freeze_norms(model) == len(norms) > 4
+        model.train()
+        assert model.training and model.blocks1.training and not any(norm.training for norm in norms.values())
+        assert all(p.requires_grad for p in model.parameters())
+        out = model(clips(4))
+        scores = out[0] if isinstance(out, tuple) else out
+        scores.square().sum().backward()
+        assert all(torch.equal(buffer, buffers[name]) for name, buffer in model.named_buffers())
+        for name, norm in norms.items():
+            assert norm.weight.grad.abs().sum() > 0 and norm.bias.grad.abs().sum() > 0, name
+        with torch.no_grad():
+            alone = model(clips(4)[:1])
+        torch.testing.assert_close(alone[0] if isinstance(alone, tuple) else alone, scores[:1], rtol=1e-4, atol=1e-5)
+
+    def test_gradients_of_parts_add_up_to_those_of_the_batch(self):
+        model = build(Uniformer).double().train()
+        freeze_norms(model)
+        given = clips(4).double()
+        model(given).square().sum().backward()
+        wanted = [p.grad.clone() for p in model.parameters()]
+        model.zero_grad()
+        for part in (given[:1], given[1:]):
+            model(part).square().sum().backward()
+        for p, gradient in zip(model.parameters(), wanted, strict=True):
+            torch.testing.assert_close(p.grad, gradient, rtol=1e-9, atol=1e-12)
+
+    def test_with_a_frozen_front_and_twice(self):
+        model = build(Uniformer)
+        freeze(model, 2)
+        count = sum(isinstance(m, nn.BatchNorm3d) for m in model.modules())
+        assert freeze_norms(model) == freeze_norms(model) == count
+        model.train()
+        assert not model.norm.training and not model.blocks1.training and model.blocks3.training
+        assert model.norm.weight.requires_grad and not model.blocks1[0].norm1.weight.requires_grad
+
+    def test_a_network_without_batch_norms(self):
+        model = nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 2))
+        assert freeze_norms(model) == 0
+        assert all(module.training for module in model.train().modules())
+
+    def test_who_stays_in_evaluation_mode(self):
+        model = build(Uniformer)
+        freeze(model, 1)
+        assert stays_in_evaluation_mode(model.blocks1[0].norm1) and stays_in_evaluation_mode(model.stem_dropout)
+        assert not stays_in_evaluation_mode(model.norm) and not stays_in_evaluation_mode(model.blocks2)
+        assert not stays_in_evaluation_mode(model.eval().norm)
+        freeze_norms(model)
+        assert stays_in_evaluation_mode(model.norm)

@@ -422,6 +422,13 @@ class TestFault:
         assert fault(path, entry) == ""
         assert json.loads((cache / "checked.json").read_text())[str(path.resolve())][2] == SHA
 
+    def test_a_memory_that_cannot_be_replaced_forgets(self, entry, cache, tmp_path, counted):
+        (cache / "checked.json").mkdir(parents=True)
+        path = put(tmp_path, f"{NAME}.pth")
+        assert [fault(path, entry) for _ in range(2)] == ["", ""]
+        assert len(counted) == 2
+        assert [p.name for p in cache.iterdir()] == ["checked.json"]
+
     def test_an_entry_of_another_form_is_not_believed(self, entry, cache, tmp_path):
         path = put(tmp_path, f"{NAME}.pth")
         put(cache, "checked.json", json.dumps({str(path.resolve()): "x"}).encode())

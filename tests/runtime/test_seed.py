@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import io
 import random
 
 import numpy as np
@@ -10,7 +13,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uniformer_video.runtime.seed import Stream, numpy_generator, position_seed, seed_everything, torch_generator
+from uniformer_video.runtime.errors import WeightError
+from uniformer_video.runtime.seed import (
+    Stream,
+    generator_states,
+    generators_kept,
+    numpy_generator,
+    position_seed,
+    restore_generators,
+    seed_everything,
+    torch_generator,
+)
 
 POSITIONS = st.lists(st.integers(0, 2**32 - 1), max_size=6).map(tuple)
 
@@ -133,3 +146,127 @@ def test_generator_on_a_gpu():
     assert first.device.type == "cuda"
     draw = torch.rand(5, generator=first, device="cuda")
     assert torch.equal(draw, torch.rand(5, generator=second, device="cuda"))
+
+
+@pytest.fixture
+def keep_global_states(keep_torch_state):
+    python, numpy = random.getstate(), np.random.get_state()
+    yield
+    random.setstate(python)
+    np.random.set_state(numpy)
+
+
+def draws():
+    """Draw from every global generator, a normal number too: of these Python and NumPy keep every second one."""
+    return random.gauss(0, 1), random.random(), np.random.standard_normal(), np.random.rand(), torch.randn(3).tolist()
+
+
+def written_and_read(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+class TestStates:
+    @pytest.mark.parametrize("before", [0, 1, 700])
+    def test_a_restored_process_draws_the_same_also_from_a_file(self, before, keep_global_states):
+        for _ in range(before):
+            random.gauss(0, 1), np.random.standard_normal(), torch.randn(1)
+        state = written_and_read(generator_states())
+        wanted = [draws() for _ in range(3)]
+        restore_generators(state)
+        assert [draws() for _ in range(3)] == wanted
+
+    def test_looking_moves_nothing_and_shares_no_memory(self, keep_global_states):
+        before = global_states()
+        state = generator_states()
+        assert global_states() == before
+        kept = copy.deepcopy(state["torch"])
+        draws()
+        assert torch.equal(state["torch"], kept)
+        restore_generators(state)
+        assert global_states() == before
+
+    def test_what_it_is_made_of(self):
+        state = generator_states()
+        assert state.keys() == {"python", "numpy", "torch", "cuda"}
+        allowed = (int, float, str, list, torch.Tensor, type(None))
+        for part in (*state["python"], *state["python"][1], *state["numpy"], *state["numpy"][1]):
+            assert type(part) in allowed
+        assert torch.cuda.is_initialized() or state["cuda"] == []
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("python", [3, [1, 2], None]),
+            ("python", [1, [0] * 625, None]),
+            ("python", [3, ["a"] * 625, None]),
+            ("python", [3, [-1] * 624 + [0], None]),
+            ("python", None),
+            ("numpy", ["MT19937", [1] * 5, 0, 0, 0.0]),
+            ("numpy", ["MT19937", [1] * 624, 625, 0, 0.0]),
+            ("numpy", ["MT19937", [1] * 624, -1, 0, 0.0]),
+            ("numpy", ["PCG64", [1] * 624, 0, 0, 0.0]),
+            ("numpy", []),
+            ("torch", torch.zeros(3, dtype=torch.uint8)),
+            ("torch", torch.zeros(5056)),
+            ("torch", 17),
+            ("cuda", 17),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_a_state_of_another_program_is_refused_and_nothing_moves(self, name, value, keep_global_states):
+        state = generator_states()
+        draws()  # the good parts would be seen to be restored
+        before = global_states()
+        with pytest.raises(WeightError, match="the saved states of the random generators cannot be used .* are of ano"):
+            restore_generators({**state, name: value})
+        assert global_states() == before
+        with pytest.raises(WeightError, match="KeyError"):
+            restore_generators({part: state[part] for part in state if part != name})
+        assert global_states() == before
+
+    @pytest.mark.parametrize(("saved", "there"), [(0, 0), (2, 0), (2, 1), (2, 2), (1, 3)])
+    def test_gpus_that_both_machines_have_are_restored(self, saved, there, monkeypatch, keep_global_states):
+        put = {}
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: there > 0)
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+        monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: put.update({device: state}))
+        states = [torch.full((16,), number, dtype=torch.uint8) for number in range(saved)]
+        restore_generators({**generator_states(), "cuda": states})
+        assert {device: state[0].item() for device, state in put.items()} == {n: n for n in range(min(saved, there))}
+
+    def test_gpus_in_use_are_kept(self, monkeypatch):
+        states = [torch.zeros(16, dtype=torch.uint8)] * 2
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: states)
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+        assert generator_states()["cuda"] == []
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+        assert generator_states()["cuda"] == states
+
+    @pytest.mark.gpu
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    def test_on_a_gpu(self, keep_global_states):
+        torch.rand(3, device="cuda")
+        state = written_and_read(generator_states())
+        wanted = torch.rand(5, device="cuda")
+        restore_generators(state)
+        assert torch.equal(torch.rand(5, device="cuda"), wanted)
+
+
+@pytest.mark.parametrize("error", [None, KeyError, KeyboardInterrupt])
+def test_generators_are_kept_whatever_is_drawn_and_however_it_ends(error):
+    def draw() -> tuple:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    wanted = draw()
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    with contextlib.suppress(KeyError, KeyboardInterrupt), generators_kept():
+        draw(), torch.manual_seed(9)
+        if error:
+            raise error
+    assert draw() == wanted

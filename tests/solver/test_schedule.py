@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from uniformer_video.config import get_cfg
 from uniformer_video.runtime.errors import ConfigError
-from uniformer_video.solver.schedule import Schedule, base_lr_from_config, cosine, steps_with_relative_lrs
+from uniformer_video.solver.schedule import (
+    Schedule,
+    base_lr_from_config,
+    cosine,
+    steps_with_relative_lrs,
+    warm_restart,
+)
 
 REFERENCE = json.loads((Path(__file__).parent.parent / "data" / "optimizer.json").read_text())["lr_at_epoch"]
 
@@ -182,3 +188,116 @@ def test_steps_that_do_not_rise_from_zero(steps):
     assert str(raised.value) == (
         f"SOLVER.STEPS {list(steps)} must be rising epochs, the first 0, for example [0, 30, 60]"
     )
+
+
+class TestRestarts:
+    """Warm restarts (Loshchilov and Hutter, 2017)."""
+
+    @pytest.mark.parametrize(
+        ("epoch", "cycle"),
+        [(0, (0, 10)), (9.99, (0, 10)), (10, (10, 30)), (29.5, (10, 30)), (30, (30, 70)), (70, (70, 150))],
+    )
+    def test_cycles_that_double(self, epoch, cycle):
+        assert warm_restart(epoch, length=10, factor=2) == cycle
+
+    @pytest.mark.parametrize(
+        ("epoch", "cycle"), [(0, (3, 7)), (3, (3, 7)), (6.9, (3, 7)), (7, (7, 11)), (103, (103, 107))]
+    )
+    def test_equal_cycles_from_an_offset(self, epoch, cycle):
+        assert warm_restart(epoch, length=4, offset=3) == cycle
+
+    @given(
+        epoch=st.floats(0, 200),
+        length=st.floats(0.05, 300),
+        factor=st.sampled_from([1.0, 1 + 2**-52, 1.1, 1.5, 2.0, 7.0]),
+        offset=st.floats(0, 50),
+    )
+    def test_every_epoch_is_in_one_cycle_and_lengths_are_a_geometric_series(self, epoch, length, factor, offset):
+        begin, end = warm_restart(epoch, length=length, factor=factor, offset=offset)
+        assert end > epoch
+        assert begin <= max(epoch, offset) * (1 + 1e-12)
+        past = 0
+        start = offset
+        while start + length * factor**past < begin + 1e-7 * length:
+            start += length * factor**past
+            past += 1
+        assert begin == pytest.approx(start, rel=1e-9, abs=1e-9)
+        assert end - begin == pytest.approx(length * factor**past, rel=1e-6)
+
+    def test_the_rate_of_a_run(self):
+        schedule = Schedule(
+            "cosine",
+            1.0,
+            40,
+            warmup_epochs=2,
+            warmup_start_lr=0.1,
+            cosine_end_lr=0.2,
+            restart_epochs=10,
+            restart_factor=2,
+        )
+        assert schedule(0) == 0.1
+        assert schedule(1) == pytest.approx(0.55)
+        assert schedule(2) == 1.0
+        assert schedule(7) == pytest.approx(0.6)
+        assert schedule(11.9999) == pytest.approx(0.2, abs=1e-6)
+        assert schedule(12) == 1.0
+        assert schedule(22) == pytest.approx(0.6)
+        assert schedule(32) == 1.0
+        cut = 0.2 + 0.8 * (1 + math.cos(math.pi * 8 / 40)) / 2  # the third cycle would be 40 epochs long
+        assert schedule(40) == schedule(99) == pytest.approx(cut)
+
+    @pytest.mark.parametrize("factor", [1.0, 3.0])
+    def test_a_training_that_ends_with_a_cycle_ends_at_the_end_rate(self, factor):
+        schedule = Schedule("cosine", 1.0, 40, cosine_end_lr=0.2, restart_epochs=10, restart_factor=factor)
+        assert schedule(40) == schedule(50) == pytest.approx(0.2)
+        assert schedule(10) == 1.0
+
+    def test_cycles_begin_where_the_cosine_does(self):
+        options = {"warmup_epochs": 4, "restart_epochs": 10}
+        assert Schedule("cosine", 1.0, 40, **options)(14) == 1.0
+        hidden = Schedule("cosine", 1.0, 40, cosine_after_warmup=False, **options)
+        assert hidden(10) == 1.0
+        assert hidden(4) == pytest.approx(cosine(4, base_lr=1.0, end_lr=0.0, max_epoch=10))
+
+    @given(
+        epoch=st.floats(0, 60),
+        warmup=st.floats(0, 30),
+        after=st.booleans(),
+        length=st.floats(0.5, 60),
+        factor=st.floats(1, 4),
+    )
+    def test_the_rate_is_that_of_a_single_cosine_over_its_cycle(self, epoch, warmup, after, length, factor):
+        schedule = Schedule(
+            "cosine",
+            1.0,
+            50,
+            warmup_epochs=warmup,
+            cosine_end_lr=0.1,
+            cosine_after_warmup=after,
+            restart_epochs=length,
+            restart_factor=factor,
+        )
+        rate = schedule(epoch)
+        assert 0 <= rate <= 1 + 1e-12
+        if epoch >= max(warmup, 0.0) and epoch < 50:
+            begin, end = warm_restart(epoch, length=length, factor=factor, offset=warmup if after else 0.0)
+            assert rate == cosine(epoch, base_lr=1.0, end_lr=0.1, max_epoch=end, offset=begin)
+
+    @given(epoch=st.floats(0, 60), warmup=st.floats(0, 60), after=st.booleans())
+    def test_without_restarts_and_with_one_cycle_over_all_nothing_is_new(self, epoch, warmup, after):
+        plain = Schedule("cosine", 2e-4, 50, warmup_epochs=warmup, cosine_end_lr=1e-6, cosine_after_warmup=after)
+        options = {"warmup_epochs": warmup, "cosine_end_lr": 1e-6, "cosine_after_warmup": after}
+        assert Schedule("cosine", 2e-4, 50, restart_epochs=0.0, restart_factor=3.0, **options)(epoch) == plain(epoch)
+        whole = 50.0 - (warmup if after else 0.0)
+        if whole > 0:
+            one = Schedule("cosine", 2e-4, 50, restart_epochs=whole, **options)
+            assert one(epoch) == pytest.approx(plain(epoch), rel=1e-9)
+
+    def test_from_a_configuration(self):
+        cfg = get_cfg()
+        cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.COSINE_END_LR = 1.0, 30, 0.0
+        assert Schedule.from_config(cfg)(10) == cosine(10, base_lr=1.0, end_lr=0.0, max_epoch=30)
+        cfg.SOLVER.COSINE_RESTART_EPOCHS, cfg.SOLVER.COSINE_RESTART_FACTOR = 5.0, 2.0
+        schedule = Schedule.from_config(cfg)
+        assert (schedule.restart_epochs, schedule.restart_factor) == (5.0, 2.0)
+        assert schedule(10) == pytest.approx(0.5) and schedule(15) == 1.0

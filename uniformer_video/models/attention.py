@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uniformer_video.models.cpu_attention import cpu_attend
 from uniformer_video.models.kernels import own_cpu_kernels
-from uniformer_video.models.layers import Linear
+from uniformer_video.models.layers import Dropout, Linear
+from uniformer_video.models.rows import by_rows, rows_in_hand
 
 LEAST_TOKENS = 64
 """Fewer tokens than these are for torch's fused kernel: such clips are many, and :func:`cpu_attend` goes one by one."""
@@ -18,21 +21,25 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float, dropout: 
     """Return softmax(query key^T * scale) value, without ever holding the N x N weights where a kernel can avoid it.
 
     On a CPU in bfloat16 matrix products on one clip at a time are faster than torch's fused kernel, but for few tokens
-    and in float32 slower.
+    and in float32 slower. Logits and softmax are float32 at least on every path, half precision or not: torch's fused
+    kernels add up in it, and its plain path (for dropout on a CPU) is computed in it.
 
     Args:
         query: (B, heads, N, head width), any floating dtype.
         key: as ``query``.
         value: as ``query``.
         scale: factor on the products before the softmax.
-        dropout: probability in [0, 1) of dropping an attention weight.
+        dropout: probability in [0, 1) of dropping an attention weight. Inside
+            :func:`~uniformer_video.models.rows.batch_rows` the samples then go one by one, each with its row's draws.
 
     Returns:
         (B, heads, N, head width).
     """
     if query.dtype is torch.bfloat16 and not dropout and query.shape[2] >= LEAST_TOKENS and own_cpu_kernels(query):
         return cpu_attend(query, key, value, scale)
-    return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
+    fused = partial(F.scaled_dot_product_attention, dropout_p=dropout, scale=scale)
+    rows = rows_in_hand() if dropout else None
+    return fused(query, key, value) if rows is None else by_rows(rows, fused, query, key, value)
 
 
 class Attention(nn.Module):
@@ -64,7 +71,7 @@ class Attention(nn.Module):
         self.attention_dropout = attention_dropout
         self.qkv = Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = Linear(channels, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (B, N, C) to (B, N, C); every token attends to all N."""

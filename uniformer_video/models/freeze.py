@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MethodType
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from uniformer_video.runtime.errors import ConfigError
 
@@ -61,9 +62,7 @@ def freeze(model: nn.Module, what: str | int) -> FreezeReport:
         part.requires_grad_(False)
         if isinstance(part, nn.Module):
             for module in part.modules():
-                # An attribute of the module itself comes before its class's: train() of all that hold it calls this.
-                module.train = MethodType(_stay_in_evaluation_mode, module)
-            part.train()
+                _keep_in_evaluation_mode(module)
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     stages = "stage 1" if what == 1 else f"stages 1-{what}"
     return FreezeReport(
@@ -71,6 +70,35 @@ def freeze(model: nn.Module, what: str | int) -> FreezeReport:
         total=sum(size for size, _ in sizes),
         parts=BACKBONE if what == BACKBONE else f"stem and {stages}",
     )
+
+
+def freeze_norms(model: nn.Module) -> int:
+    """Keep every batch norm in evaluation mode, whatever ``model.train()`` says (MODEL.FROZEN_BN).
+
+    It normalises by the statistics that it has, and keeps them; its scale and offset are trained as before. A clip then
+    has the same scores and gradients whatever stands beside it in the batch.
+
+    Args:
+        model: changed in place; parts that :func:`freeze` froze may be among it.
+
+    Returns:
+        How many batch norms there are.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    for norm in norms:
+        _keep_in_evaluation_mode(norm)
+    return len(norms)
+
+
+def stays_in_evaluation_mode(module: nn.Module) -> bool:
+    """Return whether :func:`freeze` or :func:`freeze_norms` has frozen ``module``."""
+    return getattr(module.__dict__.get("train"), "__func__", None) is _stay_in_evaluation_mode
+
+
+def _keep_in_evaluation_mode(module: nn.Module) -> None:
+    # An attribute of the module itself comes before its class's: train() of all that hold it calls this.
+    module.train = MethodType(_stay_in_evaluation_mode, module)
+    module.train()
 
 
 def _stay_in_evaluation_mode(module: nn.Module, mode: bool = True) -> nn.Module:

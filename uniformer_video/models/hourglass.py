@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from uniformer_video.models.arguments import as_clips, check_numbers, check_stages
 from uniformer_video.models.embeds import ConvStem, PatchEmbed
 from uniformer_video.models.hourglass_block import HourglassBlock
-from uniformer_video.models.layers import apply_to_volume, to_grid, to_volume
+from uniformer_video.models.layers import Dropout, apply_to_volume, to_grid, to_volume
 from uniformer_video.models.merging import pool_scores
 from uniformer_video.models.recompute import recompute
 from uniformer_video.models.stages import make_stages, start_linear_layers
@@ -124,10 +124,10 @@ class Hourglass(nn.Module):
         for stage, blocks in enumerate(stages, start=1):
             setattr(self, f"blocks{stage}", blocks)
 
-        self.stem_dropout = nn.Dropout(dropout)
+        self.stem_dropout = Dropout(dropout)
         self.norm = nn.BatchNorm3d(widths[-1])
         self.norm_cls = nn.LayerNorm(widths[-1], eps=1e-5)
-        self.head_dropout = nn.Dropout(head_dropout)
+        self.head_dropout = Dropout(head_dropout)
         self.head = nn.Linear(widths[-1], num_classes)
         self.head_cls = nn.Linear(widths[-1], num_classes)
         self.reset_parameters()

@@ -40,7 +40,7 @@ def batch_norm_factors(norm: nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
 
 def folds(norm: nn.Module) -> bool:
     """Return whether ``norm`` is a batch norm that only scales and shifts each channel."""
-    return isinstance(norm, nn.BatchNorm3d) and not norm.training and norm.running_var is not None
+    return isinstance(norm, nn.BatchNorm3d | nn.SyncBatchNorm) and not norm.training and norm.running_var is not None
 
 
 def can_add_mlp(norm: nn.Module, mlp: nn.Module) -> bool:

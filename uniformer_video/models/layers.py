@@ -16,6 +16,7 @@ from uniformer_video.models.cpu_linear import cpu_linear
 from uniformer_video.models.cpu_mlp import cpu_mlp
 from uniformer_video.models.depthwise import depthwise_conv3d, use_triton
 from uniformer_video.models.kernels import compute_dtype, differentiates, kernels_are_own, observed, own_cpu_kernels
+from uniformer_video.models.rows import mask_of_rows, rows_in_hand, uniform_of_samples
 
 CPU_DTYPES = (torch.float32, torch.bfloat16)
 """Those that the kernels for CPUs are made for."""
@@ -131,7 +132,8 @@ class Depthwise(VolumeConv):
 class DropPath(nn.Module):
     """Stochastic depth: in training each sample's branch is dropped with ``rate``, else scaled by 1 / (1 - rate).
 
-    Huang et al., "Deep Networks with Stochastic Depth", 2016. Draws come from torch's global generator of the device.
+    Huang et al., "Deep Networks with Stochastic Depth", 2016. Draws come from torch's global generator of the device;
+    inside :func:`~uniformer_video.models.rows.batch_rows` a sample's is that of its row.
 
     Args:
         rate: probability in [0, 1).
@@ -146,12 +148,30 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0.0:
             return branch
         keep = 1.0 - self.rate
-        mask = torch.rand((branch.shape[0],) + (1,) * (branch.ndim - 1), device=branch.device) < keep
+        mask = uniform_of_samples(branch) < keep
         return branch * (mask.to(branch.dtype) / keep)
 
     def extra_repr(self) -> str:
         """Show the rate in the module's printed form."""
         return f"rate={self.rate:.4g}"
+
+
+class Dropout(nn.Dropout):
+    """Torch's dropout; inside :func:`~uniformer_video.models.rows.batch_rows` a sample's draws are those of its row.
+
+    Args:
+        p: probability in [0, 1] that a number is zeroed in training; the others are divided by ``1 - p``.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__(p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, ...), or (B * k, ...) of B samples of k lines each, with numbers zeroed in training."""
+        rows = rows_in_hand() if self.training and 0 < self.p < 1 else None
+        if rows is None:
+            return super().forward(x)
+        return (x * mask_of_rows(rows, x, 1.0 - self.p)).mul_(1.0 / (1.0 - self.p))
 
 
 def layer_scale_parameter(shape: tuple[int, ...], start: float | None) -> nn.Parameter | None:
@@ -184,7 +204,7 @@ class Mlp(nn.Module):
         super().__init__()
         self.fc1 = linear(channels, hidden)
         self.fc2 = linear(hidden, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""

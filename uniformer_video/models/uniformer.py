@@ -12,7 +12,7 @@ from uniformer_video.models.arguments import as_clips, check_numbers, check_stag
 from uniformer_video.models.blocks import GlobalBlock, SplitBlock
 from uniformer_video.models.embeds import ConvEmbed, ConvStem, PatchEmbed
 from uniformer_video.models.inference import batch_norm_factors, folds, is_scoring
-from uniformer_video.models.layers import apply_to_volume, to_grid, to_volume
+from uniformer_video.models.layers import Dropout, apply_to_volume, to_grid, to_volume
 from uniformer_video.models.recompute import recompute
 from uniformer_video.models.stages import make_stages, start_linear_layers
 
@@ -119,9 +119,9 @@ class Uniformer(nn.Module):
         for stage, blocks in enumerate(stages, start=1):
             setattr(self, f"blocks{stage}", blocks)
 
-        self.stem_dropout = nn.Dropout(dropout)
+        self.stem_dropout = Dropout(dropout)
         self.norm = nn.BatchNorm3d(widths[-1])
-        self.head_dropout = nn.Dropout(head_dropout)
+        self.head_dropout = Dropout(head_dropout)
         self.head = nn.Linear(widths[-1], num_classes)
         self.aux_head = nn.Linear(widths[-1], num_classes) if aux_head else None
         self.reset_parameters()

@@ -35,6 +35,28 @@ def cosine(epoch: float, *, base_lr: float, end_lr: float, max_epoch: float, off
     return end_lr + (base_lr - end_lr) * (math.cos(math.pi * progress) + 1.0) * 0.5
 
 
+def warm_restart(epoch: float, *, length: float, factor: float = 1.0, offset: float = 0.0) -> tuple[float, float]:
+    """Return where the cycle of ``epoch`` begins and ends; an epoch at which one ends is the first of the next.
+
+    Source: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017: cycles of T_0, T_0
+    T_mult, T_0 T_mult^2, ... epochs.
+
+    Args:
+        epoch: position, in epochs; before ``offset`` it is in the first cycle.
+        length: of the first cycle, in epochs, > 0.
+        factor: length of a cycle over that of the one before, >= 1.
+        offset: where the first cycle begins, in epochs.
+    """
+    assert length > 0 and factor >= 1
+    # Equal cycles are counted, growing ones added up: few of them reach far.
+    number = max(epoch - offset, 0.0) // length if factor == 1 else 0
+    start = offset + number * length
+    while start + length <= epoch:
+        start += length
+        length *= factor
+    return start, start + length
+
+
 def steps_with_relative_lrs(epoch: float, *, base_lr: float, steps: Sequence[float], lrs: Sequence[float]) -> float:
     """Return ``base_lr`` times the factor of the step that ``epoch`` lies in.
 
@@ -79,6 +101,9 @@ class Schedule:
         warmup_start_lr: rate at epoch 0 of a warm-up.
         cosine_end_lr: rate at ``max_epoch`` of the cosine policy.
         cosine_after_warmup: whether the cosine starts at the end of the warm-up (True) or, hidden by it, at epoch 0.
+        restart_epochs: the cosine begins anew after so many epochs, counted from where it starts, and then goes down to
+            its end each time, see :func:`warm_restart`; the last one is cut off at ``max_epoch``. 0: it never does.
+        restart_factor: each cosine is so many times as long as the one before, >= 1.
         steps: for the steps policy, the epochs where a step begins, rising, the first 0.
         lrs: for the steps policy, the factor on ``base_lr`` of each step.
 
@@ -93,6 +118,8 @@ class Schedule:
     warmup_start_lr: float = 0.0
     cosine_end_lr: float = 0.0
     cosine_after_warmup: bool = True
+    restart_epochs: float = 0.0
+    restart_factor: float = 1.0
     steps: tuple[float, ...] = ()
     lrs: tuple[float, ...] = ()
 
@@ -118,6 +145,8 @@ class Schedule:
             warmup_start_lr=solver.WARMUP_START_LR,
             cosine_end_lr=solver.COSINE_END_LR,
             cosine_after_warmup=solver.COSINE_AFTER_WARMUP,
+            restart_epochs=solver.COSINE_RESTART_EPOCHS,
+            restart_factor=solver.COSINE_RESTART_FACTOR,
             steps=tuple(solver.STEPS),
             lrs=tuple(solver.LRS),
         )
@@ -131,13 +160,17 @@ class Schedule:
 
     def _without_warmup(self, epoch: float) -> float:
         if self.policy == "cosine":
-            return cosine(
-                epoch,
-                base_lr=self.base_lr,
-                end_lr=self.cosine_end_lr,
-                max_epoch=self.max_epoch,
-                offset=self.warmup_epochs if self.cosine_after_warmup else 0.0,
-            )
+            start, end = self.warmup_epochs if self.cosine_after_warmup else 0.0, self.max_epoch
+            if self.restart_epochs:
+                # The training's last epoch ends a cosine and begins none, and the rate stays there.
+                epoch = min(epoch, self.max_epoch)
+                start, end = warm_restart(
+                    min(epoch, math.nextafter(self.max_epoch, 0)),
+                    length=self.restart_epochs,
+                    factor=self.restart_factor,
+                    offset=start,
+                )
+            return cosine(epoch, base_lr=self.base_lr, end_lr=self.cosine_end_lr, max_epoch=end, offset=start)
         return steps_with_relative_lrs(epoch, base_lr=self.base_lr, steps=self.steps, lrs=self.lrs)
 
 
