@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 OUT ?= runs/demo
 REFERENCE ?= ../shared
 
-.PHONY: demo test test-slow test-reference lint format docs bench clean help
+.PHONY: demo test test-slow test-reference lint format docs bench chaos clean help
 
 help:
 	@echo "make demo       set up, generate videos, train, test, draw (about 5 minutes on 2 cores)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-slow  the tests marked slow (about 15 minutes on 2 cores)"
 	@echo "make lint       check style; make format mends it"
 	@echo "make bench      everything measured against plain PyTorch (under 15 minutes on 2 cores)"
+	@echo "make chaos      kills, full disks, lost processes, NaN: what docs/RELIABILITY.md claims (about 30 minutes)"
 	@echo "make docs       write docs/CONFIG.md from the table of keys, MODEL_ZOO.md from the recipes"
 
 $(STAMP): setup.py constraints.txt
@@ -45,6 +46,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tools/benchmark.py table
+
+chaos: $(STAMP)
+	$(BIN)/python tools/chaos.py all
 
 docs: $(STAMP)
 	$(BIN)/python -m uniformer_video.config.document

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from uniformer_video.datasets import VideoDataset, build_dataset
 from uniformer_video.datasets.dataset import Sample
 from uniformer_video.datasets.loader import Batch
-from uniformer_video.engine import tester, trainer
+from uniformer_video.engine import learner, tester, trainer
 from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.models.build import MODELS
 from uniformer_video.runtime.seed import Stream, numpy_generator
@@ -91,7 +91,8 @@ def plain_parts() -> Iterator[None]:
     with ExitStack() as stack:
         # In place of the entry, not beside it: the configuration stays the same, and no name is left over.
         stack.enter_context(patch.dict(MODELS._entries, {"uniformer": plain_model}))
+        for room in (tester, learner):
+            stack.enter_context(patch.object(room, "DeviceInputs", PlainInputs))
         for room in (tester, trainer):
             stack.enter_context(patch.object(room, "build_dataset", build_plain_dataset))
-            stack.enter_context(patch.object(room, "DeviceInputs", PlainInputs))
         yield

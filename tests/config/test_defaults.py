@@ -13,7 +13,7 @@ from uniformer_video.config.validate import validate
 
 SECTIONS = {
     *("DATA", "DATA_LOADER", "AUG", "MIXUP", "MODEL", "BN", "SOLVER", "TRAIN", "TEST", "TENSORBOARD"),  # PySlowFast's
-    "UNIFORMER",
+    *("UNIFORMER", "DISTRIBUTED"),
 }
 
 
@@ -31,7 +31,7 @@ class TestTable:
     @each_key()
     def test_a_key_is_documented(self, key):
         assert len(key.meaning) >= 5
-        assert key.meaning[0].isupper() or key.meaning.split()[0] in ("auto:", "steps_with_relative_lrs:")
+        assert key.meaning[0].isupper() or key.meaning.split()[0] in ("auto:", "steps_with_relative_lrs:", "sync_batchnorm:")
         assert key.meaning.endswith(".")
         assert "\n" not in key.meaning
         assert key.unit == key.unit.strip()
@@ -47,11 +47,11 @@ class TestTable:
             assert name in KEYS, f"{key.name} speaks of {name}"
 
     def test_no_name_stands_twice(self):
-        from uniformer_video.config import defaults_data, defaults_model, defaults_run
+        from uniformer_video.config import defaults_data, defaults_model, defaults_run, defaults_solver
 
         parts = [
             group
-            for module in (defaults_data, defaults_model, defaults_run)
+            for module in (defaults_data, defaults_model, defaults_run, defaults_solver)
             for name, group in vars(module).items()
             if name.endswith("_KEYS")
         ]

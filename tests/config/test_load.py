@@ -415,7 +415,7 @@ class TestUnknownKeys:
 
     def test_a_section_in_place_of_a_key(self):
         expected = "command line: BN is a section, not a key; its keys: "
-        expected += "BN.USE_PRECISE_STATS, BN.NUM_BATCHES_PRECISE, BN.WEIGHT_DECAY"
+        expected += "BN.USE_PRECISE_STATS, BN.NUM_BATCHES_PRECISE, BN.NORM_TYPE, BN.WEIGHT_DECAY"
         assert refused(None, "BN", "4") == expected
 
     def test_a_long_section_is_cut(self, write):

@@ -164,6 +164,26 @@ REFUSED = [
         "TEST.MIXED_PRECISION fp16 needs a GPU, but NUM_GPUS is 0; set TEST.MIXED_PRECISION bf16 or False",
     ),
     (
+        {"SOLVER__COSINE_RESTART_EPOCHS": 2.5, "SOLVER__LR_POLICY": "steps_with_relative_lrs"},
+        "SOLVER.COSINE_RESTART_EPOCHS is 2.5, but SOLVER.LR_POLICY is steps_with_relative_lrs; set SOLVER.LR_POLICY "
+        "cosine or SOLVER.COSINE_RESTART_EPOCHS 0",
+    ),
+    (
+        {"TRAIN__GRAD_ACCUM_STEPS": 9, "TRAIN__BATCH_SIZE": 4, "AUG__NUM_SAMPLE": 2},
+        "TRAIN.GRAD_ACCUM_STEPS is 9, more than the 8 clips of a step (TRAIN.BATCH_SIZE x AUG.NUM_SAMPLE); set it to 8 "
+        "or less",
+    ),
+    (
+        {"TRAIN__PARALLEL": "fsdp", "MODEL__COMPILE": True},
+        "TRAIN.PARALLEL fsdp and MODEL.COMPILE do not go together: a network that is put together block by block "
+        "cannot be compiled as one; set MODEL.COMPILE False or TRAIN.PARALLEL ddp",
+    ),
+    (
+        {"TRAIN__PARALLEL": "fsdp", "TRAIN__MIXED_PRECISION": "fp16"},
+        "TRAIN.PARALLEL fsdp and TRAIN.MIXED_PRECISION fp16 do not go together: each process would scale its part of "
+        "the gradient for itself; set TRAIN.MIXED_PRECISION bf16 or TRAIN.PARALLEL ddp",
+    ),
+    (
         {"TRAIN__CHECKPOINT_EPOCH_RESET": False},
         "TRAIN.CHECKPOINT_EPOCH_RESET is False, but TRAIN.CHECKPOINT_FILE_PATH names no checkpoint to go on from; "
         "set the path (TRAIN.AUTO_RESUME alone goes on from OUTPUT_DIR)",
@@ -220,6 +240,12 @@ ALLOWED = [
     {"TRAIN__MIXED_PRECISION": "bf16", "NUM_GPUS": 0},
     {"TRAIN__MIXED_PRECISION": True, "NUM_GPUS": 0},
     {"TRAIN__CHECKPOINT_EPOCH_RESET": False, "TRAIN__CHECKPOINT_FILE_PATH": "a.pyth"},
+    {"SOLVER__COSINE_RESTART_EPOCHS": 2.5},
+    {"TRAIN__GRAD_ACCUM_STEPS": 8, "TRAIN__BATCH_SIZE": 4, "AUG__NUM_SAMPLE": 2},
+    {"TRAIN__GRAD_ACCUM_STEPS": 9, "TRAIN__BATCH_SIZE": 4, "AUG__NUM_SAMPLE": 2, "TRAIN__ENABLE": False},
+    {"TRAIN__PARALLEL": "fsdp", "TRAIN__MIXED_PRECISION": "bf16"},
+    {"TRAIN__PARALLEL": "fsdp", "MODEL__COMPILE": True, "TRAIN__ENABLE": False},
+    {"MODEL__COMPILE": True, "TRAIN__MIXED_PRECISION": "fp16"},
 ]
 
 

@@ -11,7 +11,7 @@ from uniformer_video.datasets.dataset import Failure
 from uniformer_video.datasets.loader import Batch
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.runtime import distributed
-from uniformer_video.runtime.errors import DataError
+from uniformer_video.runtime.errors import DataError, WriteError
 
 CPU = torch.device("cpu")
 
@@ -115,7 +115,7 @@ def test_a_write_that_fails_leaves_the_rows_before_it(tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr("os.replace", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(WriteError, match="No space left"):
         failures.add([Failure(1, "b.mp4", "text")])
     assert path.read_bytes() == before == b"split,path,cause\ntrain,a.mp4,empty\n"
     assert list(tmp_path.iterdir()) == [path]
@@ -214,11 +214,11 @@ def batch(failed=(), *, empty=False):
 
 def test_a_step_goes_on_with_what_there_is():
     failures = FailureLog(None, "train", records=10, max_fraction=0.3)
-    assert failures.admits(batch(), CPU)
-    assert failures.admits(batch(numbered(2)), CPU)
-    assert not failures.admits(batch(numbered(3), empty=True), CPU)
-    assert not failures.admits(batch(empty=True), CPU)
-    assert failures.admits(batch(numbered(3)), CPU)
+    assert failures.admits(batch(), CPU, expected=2) == (2, True)
+    assert failures.admits(batch(numbered(2)), CPU, expected=3) == (2, False)
+    assert failures.admits(batch(numbered(3), empty=True), CPU).clips == 0
+    assert failures.admits(batch(empty=True), CPU).clips == 0
+    assert failures.admits(batch(numbered(3)), CPU).clips == 2
     with pytest.raises(DataError, match="^4 of the 10 videos"):
         failures.admits(batch(numbered(4)), CPU)
 
@@ -228,10 +228,11 @@ def other(monkeypatch):
     """Let there be a second process, whose part in a step is set by the test."""
 
     class Other:
-        failed, empty = {}, 0.0
+        failed, empty, short = {}, 0.0, 0.0
 
     def sum_floats(own, device):
-        return [own[0] + len(Other.failed), own[1] + Other.empty]
+        clips = 0 if Other.empty else 3
+        return [own[0] + len(Other.failed), own[1] + Other.empty, own[2] + clips, own[3] + Other.short]
 
     monkeypatch.setattr(distributed, "sum_floats", sum_floats)
     monkeypatch.setattr(distributed, "gather_objects", lambda own: [own, Other.failed])
@@ -240,15 +241,17 @@ def other(monkeypatch):
 
 def test_a_step_that_another_process_has_nothing_for_is_left_out_by_all(other):
     failures = FailureLog(None, "train", records=10, max_fraction=0.3)
-    assert failures.admits(batch(), CPU)
+    assert failures.admits(batch(), CPU, expected=2) == (5, True)
+    other.short = 1.0
+    assert failures.admits(batch(), CPU, expected=2) == (5, False)
     other.empty = 1.0
-    assert not failures.admits(batch(), CPU)
+    assert failures.admits(batch(), CPU, expected=2) == (0, False)
 
 
 def test_what_other_processes_could_not_read_counts_for_all(other):
     failures = FailureLog(None, "train", records=10, max_fraction=0.3)
     other.failed = {f.record: f for f in numbered(2, 5)}
-    assert failures.admits(batch(numbered(1)), CPU)
+    assert failures.admits(batch(numbered(1)), CPU).clips == 5
     assert sorted(failures.by_record) == [0, 5, 6]
     other.failed = {f.record: f for f in numbered(3, 5)}
     with pytest.raises(DataError, match="^4 of the 10 videos"):

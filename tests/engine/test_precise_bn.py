@@ -53,8 +53,11 @@ def test_statistics_are_those_of_all_clips_together(sizes, wanted, count):
     model, loader = network(), batches(sizes)
     model(INPUTS.normalized(loader[0].clips, PRECISION.device))  # there is something to replace
     weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+    buffers = list(model.buffers())
     assert recompute_batch_norm(model, loader, INPUTS, PRECISION, wanted) == count
+    assert all(one is other for one, other in zip(buffers, model.buffers(), strict=True))  # others may hold them
     norms = [model[0], model[2]]
+    assert [norm.num_batches_tracked.item() for norm in norms] == [1, 1]  # training steps alone are counted
     for norm, (mean, variance) in zip(norms, direct(model, loader[:count]), strict=True):
         torch.testing.assert_close(norm.running_mean.double(), mean, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(norm.running_var.double(), variance, atol=1e-5, rtol=1e-4)
@@ -88,6 +91,7 @@ def test_processes_average_what_each_saw(monkeypatch):
 
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "sum_floats", lambda own, device: own)
     monkeypatch.setattr(dist, "all_reduce", all_reduce)
     model, loader = network(), batches((4, 4))
     recompute_batch_norm(model, loader, INPUTS, PRECISION, 2)
@@ -117,6 +121,14 @@ def test_nothing_at_all_can_be_read():
     assert recompute_batch_norm(model, batches((0, 0)), INPUTS, PRECISION, 2) == 0
     assert all(torch.equal(before[name], value) for name, value in model[0].state_dict().items())
     assert model[0].momentum == 0.1
+
+
+def test_where_another_process_can_read_nothing_none_takes_part(monkeypatch):
+    model = network()
+    before = model[0].running_mean.clone()
+    monkeypatch.setattr(distributed, "sum_floats", lambda own, device: [own[0] + 1.0])
+    assert recompute_batch_norm(model, batches((4, 4)), INPUTS, PRECISION, 2) == 0
+    assert torch.equal(model[0].running_mean, before)
 
 
 def test_frozen_statistics_stay():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from tests.toy import CLASSES, entries, rewrite, toy_cfg
 from uniformer_video.datasets import build_dataset
 from uniformer_video.engine import setup, tester
 from uniformer_video.engine.checkpoint import checkpoint_path
+from uniformer_video.runtime import stopping
 from uniformer_video.runtime.errors import ConfigError, DataError, WeightError
 from uniformer_video.transforms.spatial import resize_short_side, view_crop
 from uniformer_video.video.open import open_video
@@ -387,3 +390,21 @@ def test_a_softmax_does_not_go_with_several_labels(toy_set, tmp_path, several):
         "TEST.ENSEMBLE_SCORE is softmax, which makes the classes of a video depend on each other, but DATA.MULTI_LABEL "
         "is True; set TEST.ENSEMBLE_SCORE logits"
     )
+
+
+def test_a_signal_ends_a_test_and_leaves_nothing(toy_set, tmp_path, monkeypatch):
+    cfg = toy_cfg(toy_set, tmp_path / "out", "TRAIN.ENABLE", "False")
+    made = tester.Tester(cfg, CPU)
+    real, batches = made.inputs.normalized, []
+
+    def signalled(clips, device):
+        batches.append(len(clips))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(clips, device)
+
+    monkeypatch.setattr(made.inputs, "normalized", signalled)
+    with stopping.listening(), pytest.raises(stopping.Stopped) as caught:
+        made.run()
+    assert str(caught.value) == "stopped by SIGTERM in the test, of which nothing is kept; the same command tests anew"
+    assert len(batches) == 1
+    assert not (tmp_path / "out" / "test").exists()

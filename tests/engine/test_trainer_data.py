@@ -131,7 +131,7 @@ def test_an_epoch_without_a_step_is_the_end(train, toy_set, tmp_path, monkeypatc
     monkeypatch.setattr(dataset, "REPLACEMENT_TRIES", 0)
     data = rewrite(toy_set, tmp_path / "set", train=[*broken(tmp_path, 3), *entries(toy_set, "train")[:1]])
     order = torch.tensor([0, 1, 2, 3])  # a batch of 3, and the good video is in the one that is cut off
-    monkeypatch.setattr("uniformer_video.datasets.loader.numpy_generator", lambda *_: Order(order))
+    monkeypatch.setattr("uniformer_video.datasets.batches.numpy_generator", lambda *_: Order(order))
     with pytest.raises(DataError, match=r"^epoch 1 has no step with a video that can be read, for example "):
         train("TRAIN.BATCH_SIZE", 3, SHARE, 0.9, data=data)
 

@@ -16,15 +16,15 @@ from tests.engine.training import (
     assert_same_run,
     curves,
     draw_curves,
+    killed_at,
     last,
     several,
     train,
 )
 from tests.toy import FULL_AUGMENTATION, entries, rewrite
-from uniformer_video.engine import setup, trainer
+from uniformer_video.engine import learner, setup, trainer
 from uniformer_video.engine.checkpoint import best_path, checkpoint_path, read_checkpoint
 from uniformer_video.engine.start import own_checkpoint
-from uniformer_video.engine.trainer import Trainer
 from uniformer_video.engine.validator import Validation
 from uniformer_video.metrics.average_precision import average_precision
 from uniformer_video.runtime.errors import ConfigError, WeightError
@@ -35,23 +35,10 @@ LIGHT = ("MODEL.MODEL_NAME", "Uniformer_light", "UNIFORMER.DEPTH", "[1, 1, 2, 2]
 RECOMPUTED = ("MODEL.USE_CHECKPOINT", True, "MODEL.CHECKPOINT_NUM", "[1, 1, 1, 1]")
 
 
-class Killed(BaseException):
-    pass
-
-
 def killed(monkeypatch, train, epoch, *options):
     """Train with ``options`` until the step 1 of ``epoch``, counted from 0."""
-    step = Trainer._step
-
-    def stop(self, batch, at, number, lr):
-        if (at, number) == (epoch, 1):
-            raise Killed
-        return step(self, batch, at, number, lr)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", stop)
-        with pytest.raises(Killed):
-            train(*options, out="killed")
+    with killed_at(monkeypatch, (epoch, 1)):
+        train(*options, out="killed")
 
 
 # ---------------------------------------------------------------------------------------------------------- frozen
@@ -63,16 +50,16 @@ def test_what_is_frozen_keeps_its_bits(train, log, network, what):
     options = (*FULL_AUGMENTATION, *network, "BN.USE_PRECISE_STATS", True, "MODEL.FREEZE", what)
     made = train(*options, "SOLVER.MAX_EPOCH", 1)
     start = setup.new_model(made.cfg, CPU).state_dict()
-    frozen = {name for name, p in made.model.named_parameters() if not p.requires_grad}
+    frozen = {name for name, p in made.learner.model.named_parameters() if not p.requires_grad}
     parts = {name.partition(".")[0] for name in frozen}
-    for name, value in made.model.state_dict().items():
+    for name, value in made.learner.model.state_dict().items():
         assert torch.equal(value, start[name]) == (name.partition(".")[0] in parts), name
-    own = sum(p.numel() for p in made.model.parameters() if not p.requires_grad)
-    total = sum(p.numel() for p in made.model.parameters())
+    own = sum(p.numel() for p in made.learner.model.parameters() if not p.requires_grad)
+    total = sum(p.numel() for p in made.learner.model.parameters())
     parts_in_words = "backbone" if what == "backbone" else "stem and stages 1-2"
     assert f"INFO: frozen: {own:,} of {total:,} parameters ({parts_in_words})" in log
-    assert {n for g in made.optimizer.param_groups for n in g["names"]} == {
-        name for name, p in made.model.named_parameters() if p.requires_grad
+    assert {n for g in made.learner.optimizer.param_groups for n in g["names"]} == {
+        name for name, p in made.learner.model.named_parameters() if p.requires_grad
     }
     # With everything frozen there are no statistics to make precise.
     assert any("precise batch norm" in line for line in log)
@@ -105,9 +92,9 @@ def test_a_frozen_network_learns_with_its_head(train):
     made = train("MODEL.FREEZE", "backbone", "TRAIN.CHECKPOINT_FILE_PATH", path, "SOLVER.MAX_EPOCH", 2, out="next")
     assert made.history[-1]["val_top1"] == 100.0
     assert made.history[-1]["train_loss"] < start.history[0]["train_loss"]
-    frozen = {name for name, p in made.model.named_parameters() if not p.requires_grad}
+    frozen = {name for name, p in made.learner.model.named_parameters() if not p.requires_grad}
     for name in frozen:
-        assert torch.equal(made.model.state_dict()[name], start.model.state_dict()[name])
+        assert torch.equal(made.learner.model.state_dict()[name], start.learner.model.state_dict()[name])
 
 
 @pytest.mark.parametrize(
@@ -140,7 +127,7 @@ def test_the_rate_that_is_told_is_the_heads(train, log):
     made = train("SOLVER.MAX_EPOCH", 2, "SOLVER.LAYER_DECAY", 0.5, out="layers")
     assert [entry["lr"] for entry in made.history] == [entry["lr"] for entry in plain.history]
     assert made.history[0]["train_loss"] != plain.history[0]["train_loss"]
-    rates = {name: group["lr"] for group in made.optimizer.param_groups for name in group["names"]}
+    rates = {name: group["lr"] for group in made.learner.optimizer.param_groups for name in group["names"]}
     lr = made.history[-1]["lr"]
     assert rates["head.weight"] == rates["norm.bias"] == lr
     assert rates["blocks4.0.mlp.fc1.weight"] == rates["patch_embed4.proj.weight"] == pytest.approx(lr / 2)
@@ -175,9 +162,9 @@ def test_rare_classes_weigh_more(train, toy_set, tmp_path, log):
     data = rewrite(toy_set, tmp_path / "set", train=kept)  # 4, 4, 2
     made = train("MODEL.CLASS_WEIGHTS", "balanced", "SOLVER.MAX_EPOCH", 1, data=data)
     assert "INFO: class weights from 0.833 (red, 4 training videos) to 1.67 (blue, 2)" in log
-    assert made.loss.keywords["weights"].tolist() == pytest.approx([10 / 12, 10 / 12, 10 / 6])
+    assert made.learner.step.loss.keywords["weights"].tolist() == pytest.approx([10 / 12, 10 / 12, 10 / 6])
     given = train("MODEL.CLASS_WEIGHTS", "[0, 2, 1]", "SOLVER.MAX_EPOCH", 1, data=data, out="given")
-    assert given.loss.keywords["weights"].tolist() == [0, 2, 1]
+    assert given.learner.step.loss.keywords["weights"].tolist() == [0, 2, 1]
     assert given.history[0]["val_loss"] > 0  # validation weighs nothing
 
 
@@ -207,10 +194,10 @@ def test_several_labels_are_learned(train, several, log):
     )
     assert not any("top-" in line for line in log)
     # The last validation is of the weights that the run ended with.
-    model = made.model.eval()
+    model = made.learner.model.eval()
     batches = list(made.val_loader)
     with torch.no_grad():
-        scores = torch.cat([model(made.inputs.normalized(batch.clips, CPU)) for batch in batches])
+        scores = torch.cat([model(made.learner.inputs.normalized(batch.clips, CPU)) for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
     assert labels.tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]] * 2
     assert final["val_map"] == pytest.approx(100 * average_precision(scores, labels).mean().item())
@@ -222,7 +209,7 @@ def test_the_first_loss_of_several_labels_is_that_of_sigmoids(train, several):
     made = train(*MULTI_LABEL, "TRAIN.BATCH_SIZE", 12, "SOLVER.MAX_EPOCH", 1, "MIXUP.LABEL_SMOOTH_VALUE", 0.3)
     model = setup.new_model(made.cfg, CPU).train()
     batch = next(iter(made.loader))
-    clips, targets = made.inputs.train(batch, CPU)
+    clips, targets = made.learner.inputs.train(batch, CPU)
     expected = [[0.8 if k in SEVERAL[n] else 0.1 for k in range(3)] for n in (batch.records % 3).tolist()]
     torch.testing.assert_close(targets, torch.tensor(expected))
     probability = model(clips).sigmoid().double()
@@ -235,7 +222,7 @@ def test_several_labels_go_with_everything_else(train, several, monkeypatch, net
     options = (*MULTI_LABEL, *FULL_AUGMENTATION, *network, "MODEL.CLASS_WEIGHTS", "balanced", "MODEL.FREEZE", 1)
     options = (*options, "TRAIN.MIXED_PRECISION", "bf16", "AUG.NUM_SAMPLE", 2, "SOLVER.LAYER_DECAY", 0.8)
     straight = train(*options, out="straight")
-    assert straight.loss.keywords["weights"].tolist() == pytest.approx([16 / 24, 16 / 12, 16 / 12])
+    assert straight.learner.step.loss.keywords["weights"].tolist() == pytest.approx([16 / 24, 16 / 12, 16 / 12])
     killed(monkeypatch, train, 1, *options)
     assert_same_run(last(straight), last(train(*options, out="killed")))
 
@@ -262,7 +249,7 @@ def shares(monkeypatch):
 
     def script(*values):
         coming = iter(values)
-        monkeypatch.setattr(trainer, "validate", lambda *_: Validation(next(coming), 100.0, 1.0, 6))
+        monkeypatch.setattr(learner, "validate", lambda *_: Validation(next(coming), 100.0, 1.0, 6))
 
     return script
 
@@ -310,7 +297,7 @@ def test_a_run_that_gets_to_its_end_says_nothing_of_stopping(train, shares, log)
 def test_patience_watches_map_in_a_set_of_several_labels(train, several, monkeypatch, log):
     values = iter([30.0, 20.0])
     nan = float("nan")
-    monkeypatch.setattr(trainer, "validate", lambda *_: Validation(nan, nan, 1.0, 6, next(values)))
+    monkeypatch.setattr(learner, "validate", lambda *_: Validation(nan, nan, 1.0, 6, next(values)))
     made = train(*MULTI_LABEL, "SOLVER.MAX_EPOCH", 9, "TRAIN.EARLY_STOP_PATIENCE", 1)
     assert [entry["val_map"] for entry in made.history] == [30.0, 20.0]
     assert "INFO: stopped after epoch 2 of 9: no better mAP since epoch 1 (TRAIN.EARLY_STOP_PATIENCE 1)" in log
@@ -345,7 +332,7 @@ def test_top5_of_more_classes_is_told(train, toy_set, tmp_path, log):
 def test_label_smoothing_needs_no_mixing(train):
     made = train("SOLVER.MAX_EPOCH", 1, "MIXUP.LABEL_SMOOTH_VALUE", 0.3)
     batch = next(iter(made.loader))
-    targets = made.inputs.train(batch, CPU)[1]
+    targets = made.learner.inputs.train(batch, CPU)[1]
     expected = np.full((8, 3), 0.1)
     expected[range(8), batch.labels] = 0.8
     np.testing.assert_allclose(targets.numpy(), expected, atol=1e-6)

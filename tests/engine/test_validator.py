@@ -15,7 +15,7 @@ from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.validator import Validation, validate
 from uniformer_video.metrics.average_precision import average_precision
-from uniformer_video.runtime import distributed
+from uniformer_video.runtime import distributed, stopping
 
 CPU = torch.device("cpu")
 
@@ -106,10 +106,24 @@ def test_no_readable_video_at_all():
 
 
 def test_processes_add_up_their_counts(monkeypatch):
-    monkeypatch.setattr(distributed, "sum_floats", lambda own, device: [a + b for a, b in zip(own, [2, 0, 1, 6.0])])  # noqa: B905
+    others = [2, 0, 1, 6.0, 0.0]
+    monkeypatch.setattr(
+        distributed, "sum_floats", lambda own, device: [a + b for a, b in zip(own, others, strict=True)]
+    )
     values = torch.eye(12)[:2] * 200  # both right, with a loss of 0
     result, _, _ = run(values, [0, 1], sizes=(2,), classes=12)
     assert (result.top1, result.top5, result.loss, result.videos) == (50.0, 75.0, pytest.approx(1.5), 4)
+
+
+def test_a_signal_to_any_process_ends_it_without_a_result(monkeypatch):
+    monkeypatch.setattr(distributed, "sum_floats", lambda own, device: [*own[:4], own[4] + 1.0])
+    assert run(torch.eye(12)[:2], [0, 1], sizes=(2,), classes=12)[0] is None
+
+
+def test_after_a_signal_no_batch_is_looked_at(monkeypatch):
+    monkeypatch.setattr(stopping, "requested", lambda: "SIGTERM")
+    result, model, _ = run(torch.eye(12)[:2], [0, 1], sizes=(1, 1), classes=12)
+    assert result is None and model.calls == []
 
 
 # -------------------------------------------------------------------------------------------------- several labels

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from fvcore.common.config import CfgNode
 from tests.toy import same_bits, toy_cfg
 from uniformer_video.config import with_values
 from uniformer_video.datasets import VideoDataset, build_dataset
-from uniformer_video.engine import tester, trainer
+from uniformer_video.datasets.batches import Batch
+from uniformer_video.engine import summary, tester, trainer
 from uniformer_video.engine.checkpoint import Checkpoint, checkpoint_path, read_checkpoint
+from uniformer_video.engine.step import Outcome, TrainStep
 from uniformer_video.engine.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -25,7 +28,8 @@ draw_curves = trainer.draw_curves
 def curves(monkeypatch: pytest.MonkeyPatch) -> list:
     """Keep what would be drawn instead of drawing it; drawing takes longer than the training."""
     drawn = []
-    monkeypatch.setattr(trainer, "draw_curves", lambda history, path: drawn.append((list(history), path)))
+    for module in (trainer, summary):
+        monkeypatch.setattr(module, "draw_curves", lambda history, path: drawn.append((list(history), path)))
     return drawn
 
 
@@ -41,6 +45,25 @@ def train(toy_set: Path, tmp_path: Path) -> Callable[..., Trainer]:
         return made
 
     return run
+
+
+class Killed(BaseException):
+    """The process is gone, as after SIGKILL."""
+
+
+@contextmanager
+def killed_at(monkeypatch: pytest.MonkeyPatch, place: tuple[int, int]) -> Iterator[None]:
+    """End the training inside the ``with`` block at the step ``place``, (epoch, step) from 0, before it is done."""
+    step = TrainStep.__call__
+
+    def stop(self: TrainStep, batch: Batch, **options: object) -> Outcome:
+        if (options["epoch"], options["step"]) == place:
+            raise Killed
+        return step(self, batch, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(TrainStep, "__call__", stop)
+        yield
 
 
 def last(trainer: Trainer) -> Checkpoint:

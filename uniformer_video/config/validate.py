@@ -194,6 +194,22 @@ def _accumulation(cfg: CfgNode) -> None:
 
 
 @_check
+def _sharding(cfg: CfgNode) -> None:
+    if not cfg.TRAIN.ENABLE or cfg.TRAIN.PARALLEL != "fsdp":
+        return
+    if cfg.MODEL.COMPILE:
+        raise ConfigError(
+            "TRAIN.PARALLEL fsdp and MODEL.COMPILE do not go together: a network that is put together block by block "
+            "cannot be compiled as one; set MODEL.COMPILE False or TRAIN.PARALLEL ddp"
+        )
+    if cfg.TRAIN.MIXED_PRECISION == "fp16":
+        raise ConfigError(
+            "TRAIN.PARALLEL fsdp and TRAIN.MIXED_PRECISION fp16 do not go together: each process would scale its part "
+            "of the gradient for itself; set TRAIN.MIXED_PRECISION bf16 or TRAIN.PARALLEL ddp"
+        )
+
+
+@_check
 def _precision(cfg: CfgNode) -> None:
     for section in ("TRAIN", "TEST"):
         key = f"{section}.MIXED_PRECISION"

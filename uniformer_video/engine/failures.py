@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -22,6 +23,18 @@ PRINTED = 10
 
 EXAMPLES = 3
 LISTS = {"train": "training", "val": "validation", "test": "test"}
+
+
+class Admission(NamedTuple):
+    """What clips the processes of a run have for a step.
+
+    Args:
+        clips: of all processes; 0 where any has none and the step is left out.
+        whole: every process has as many as it should.
+    """
+
+    clips: int
+    whole: bool
 
 
 class FailureLog:
@@ -62,24 +75,26 @@ class FailureLog:
                 self._write(self.path, new)
         return len(new)
 
-    def admits(self, batch: Batch, device: torch.device) -> bool:
-        """Note the failures of a step's batch, and return whether every process has clips for the step.
+    def admits(self, batch: Batch, device: torch.device, expected: int = 0) -> Admission:
+        """Note the failures of a step's batch, and return what clips the processes have for the step.
 
         Every process must call it for every step: all of them go on, leave the step out or stop together.
 
         Args:
             batch: of this process.
             device: of this process.
+            expected: clips of this process in a step.
 
         Raises:
             DataError: as :meth:`check`, in every process.
         """
-        own = [float(self.add(batch.failures)), float(batch.clips is None)]
-        new, empty = distributed.sum_floats(own, device)
+        clips = 0 if batch.clips is None else len(batch.clips)
+        own = [float(self.add(batch.failures)), float(clips == 0), float(clips), float(clips < expected)]
+        new, empty, total, short = distributed.sum_floats(own, device)
         if new:
             self.sync()
             self.check()
-        return not empty
+        return Admission(0 if empty else int(total), whole=not short)
 
     def check(self) -> None:
         """Stop the run where more of the list has failed than may; every process must have the same failures.

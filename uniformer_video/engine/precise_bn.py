@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain, repeat
 
 import torch
@@ -33,7 +34,8 @@ def recompute_batch_norm(
         num_batches: at most one epoch's are used.
 
     Returns:
-        The number of batches used: 0 where nothing can be read, or every batch norm is frozen.
+        The number of batches used: 0 where a process can read nothing, or every batch norm is frozen; statistics then
+        stay as they are.
     """
     model.train()
     count = min(num_batches, len(loader)) if get_bn_modules(model) else 0
@@ -50,17 +52,34 @@ def recompute_batch_norm(
         if last is not None:
             yield from repeat(last)
 
-    with precision.autocast():
+    with _same_buffers(model), precision.autocast():
         seen = clips()
         first = next(seen, None)
-        if first is None:
-            count = 0
-        else:
-            update_bn_stats(model, chain([first], seen), count)
-    # A process that could read nothing still takes part, with the statistics that it has.
+        # All take part or none: synchronised norms meet in every forward pass.
+        if distributed.sum_floats([float(first is None)], precision.device)[0]:
+            return 0
+        update_bn_stats(model, chain([first], seen), count)
     if distributed.is_initialized():
         for norm in get_bn_modules(model):
             for statistic in (norm.running_mean, norm.running_var):
                 dist.all_reduce(statistic)
                 statistic /= distributed.world_size()
     return count
+
+
+@contextmanager
+def _same_buffers(model: nn.Module) -> Iterator[None]:
+    """Let batch norms keep their tensors, with the new statistics in them, and count training steps alone.
+
+    fvcore puts other tensors in their place, which whoever holds the old ones (a moving average) would not see. And a
+    run that is stopped in here, and does it again, must not count these batches twice.
+    """
+    kept = [
+        (norm, norm.running_mean, norm.running_var, norm.num_batches_tracked.clone()) for norm in get_bn_modules(model)
+    ]
+    try:
+        yield
+    finally:
+        for norm, mean, variance, count in kept:
+            norm.running_mean, norm.running_var = mean.copy_(norm.running_mean), variance.copy_(norm.running_var)
+            norm.num_batches_tracked.copy_(count)

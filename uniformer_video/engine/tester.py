@@ -27,7 +27,7 @@ from uniformer_video.metrics.ensemble import ViewEnsemble
 from uniformer_video.metrics.per_class import per_class_accuracy
 from uniformer_video.metrics.topk import telling_ks, topk_accuracy
 from uniformer_video.models.build import build_model
-from uniformer_video.runtime import distributed
+from uniformer_video.runtime import distributed, stopping
 from uniformer_video.runtime.errors import ConfigError
 from uniformer_video.runtime.logging import get_logger, log_json_stats, progress
 
@@ -79,6 +79,9 @@ class Tester:
 
         Returns:
             0, or 1 where videos could not be read and TEST.ALLOW_MISSING is False.
+
+        Raises:
+            Stopped: a signal asked for it; a test that was stopped leaves nothing.
         """
         clips, crops = self.cfg.TEST.NUM_ENSEMBLE_VIEWS, self.cfg.TEST.NUM_SPATIAL_CROPS
         logger.info(
@@ -87,6 +90,11 @@ class Tester:
         model, weights = self.ready or self._prepare()
         started = time.perf_counter()
         ensemble = self._score(model)
+        stopped_by = max(distributed.gather_objects(stopping.requested()))
+        if stopped_by:
+            raise stopping.Stopped(
+                f"stopped by {stopped_by} in the test, of which nothing is kept; the same command tests anew"
+            )
         self.failures.sync()
         if distributed.is_main():
             self._finish(ensemble, weights, time.perf_counter() - started)
@@ -118,6 +126,8 @@ class Tester:
         # A loader's batch is whole videos; the network sees `chunk` views at a time.
         loader = setup.ordered_loader(self.cfg, self.dataset, videos, self.device)
         for batch in progress(prefetched(loader, self.device), total=len(loader), label="test", unit="batch"):
+            if stopping.requested():
+                break
             self.failures.add(batch.failures)
             if batch.clips is None:
                 continue

@@ -2,56 +2,48 @@
 
 from __future__ import annotations
 
-import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
 
-from uniformer_video.config import differences, dump
+from uniformer_video.config import dump
 from uniformer_video.datasets import build_dataset
-from uniformer_video.datasets.loader import Batch
+from uniformer_video.datasets.batches import Batch
 from uniformer_video.drawing.curves import draw_curves
 from uniformer_video.engine import setup
-from uniformer_video.engine.checkpoint import (
-    Checkpoint,
-    best_path,
-    checkpoint_path,
-    read_checkpoint,
-    restore,
-    save_checkpoint,
-)
-from uniformer_video.engine.class_folders import class_folders_in, require_same_folders
+from uniformer_video.engine.checkpoint import Checkpoint, checkpoint_path
+from uniformer_video.engine.class_folders import require_same_folders
 from uniformer_video.engine.class_order import require_same_order
-from uniformer_video.engine.compiled import compiled_network
-from uniformer_video.engine.device import Precision, evaluation_mode, set_float32_products
 from uniformer_video.engine.early_stop import is_better, stops_early
 from uniformer_video.engine.failures import FailureLog
-from uniformer_video.engine.inputs import DeviceInputs
-from uniformer_video.engine.parallel import data_parallel, share_statistics
-from uniformer_video.engine.precise_bn import recompute_batch_norm
+from uniformer_video.engine.learner import Learner
+from uniformer_video.engine.nonfinite import NonfiniteLog
 from uniformer_video.engine.prefetch import prefetched
 from uniformer_video.engine.remarks import remark_on_settings
-from uniformer_video.engine.report import FIGURES, TrainReport, open_tensorboard, watched_figure
-from uniformer_video.engine.start import compare_settings, find_source, load_start_weights, own_checkpoint
-from uniformer_video.engine.validator import validate
+from uniformer_video.engine.report import TrainReport, open_tensorboard, watched_figure
+from uniformer_video.engine.resume import Resumption, find_resumption, load_first_weights
+from uniformer_video.engine.saving import Saver
+from uniformer_video.engine.step import Outcome
+from uniformer_video.engine.summary import tell_summary
 from uniformer_video.engine.weighted_loss import build_loss
 from uniformer_video.metrics.meters import AverageMeter
-from uniformer_video.models.freeze import freeze
-from uniformer_video.runtime import distributed
-from uniformer_video.runtime.errors import UserError
+from uniformer_video.runtime import distributed, stopping
 from uniformer_video.runtime.logging import get_logger, progress
-from uniformer_video.runtime.seed import Stream, seed_everything
-from uniformer_video.solver.build import build_optimizer, clip_gradients, set_lr
-from uniformer_video.solver.losses import mean_over_heads
+from uniformer_video.runtime.seed import generator_states
 from uniformer_video.solver.schedule import Schedule
 
 logger = get_logger(__name__)
 
+NAN = float("nan")
+
 
 class Trainer:
     """Trains one network as a configuration says; each process of a run has one.
+
+    Its place in the run is ``epoch``, the epochs done, and ``step``, the steps done of the next one.
 
     Args:
         cfg: the configuration.
@@ -65,7 +57,7 @@ class Trainer:
         self.cfg, self.device = cfg, device
         self.output = Path(cfg.OUTPUT_DIR)
         train_set, val_set = (build_dataset(cfg.TRAIN.DATASET, cfg, split) for split in ("train", "val"))
-        self.class_names = train_set.class_names
+        self.class_names, self.class_folders = train_set.class_names, train_set.class_folders
         require_same_order(
             self.class_names,
             val_set.class_names,
@@ -73,7 +65,6 @@ class Trainer:
             others_where="val.csv",
             advice="give both lists the same labels",
         )
-        self.class_folders = train_set.class_folders
         if self.class_names is None:
             require_same_folders(self.class_folders, val_set.class_folders, where="train.csv", others_where="val.csv")
         self.loader = setup.train_loader(cfg, train_set, device)
@@ -84,205 +75,221 @@ class Trainer:
             "training on %d videos, %d steps an epoch of %d videos x %d clips; validating on %d videos",
             *(len(train_set), len(self.loader), setup.global_batch(cfg), repeats, len(val_set)),
         )
-        set_float32_products(device, tf32=cfg.MODEL.TF32)
-        self.precision = Precision(cfg.TRAIN.MIXED_PRECISION, device)
-        self.val_precision = Precision(evaluation_mode(cfg), device)
-        if {self.precision.name, self.val_precision.name} != {"float32"}:
-            logger.info("precision: %s in training, %s in validation", self.precision.name, self.val_precision.name)
-        self.inputs = DeviceInputs.from_config(cfg)
-        self.watched = watched_figure(self.inputs.multi_label)
-        self.loss = build_loss(cfg, train_set, device)
+        self.clips = share * repeats
         self.schedule = Schedule.from_config(cfg)
         remark_on_settings(cfg)
-        self.model = setup.new_model(cfg, device)
-        if cfg.MODEL.FREEZE:
-            logger.info(freeze(self.model, cfg.MODEL.FREEZE).summary())
-        self.optimizer = build_optimizer(self.model, cfg)
-        self.epoch = 0
-        self.history: list[dict[str, Any]] = []
-        self.best: dict[str, Any] | None = None
         self.failures = {
             split: FailureLog(
                 self.output / "unreadable.csv", split, records=len(data), max_fraction=cfg.DATA.MAX_BAD_FRACTION
             )
             for split, data in (("train", train_set), ("val", val_set))
         }
-        self._start()
-        self.called = compiled_network(self.model, cfg, device, train_clips=share * repeats, eval_clips=share)
-        self.network = data_parallel(self.called, device)
+        self.nonfinite = NonfiniteLog(self.output / "nonfinite.csv", train_set.records, cfg.SOLVER.MAX_NONFINITE)
+        train = cfg.TRAIN
+        self.saver = Saver(
+            self.output,
+            keep=train.KEEP_CHECKPOINTS,
+            steps=train.CHECKPOINT_STEPS,
+            minutes=train.CHECKPOINT_MINUTES,
+        )
+        self.epoch = self.step = 0
+        self.mean = AverageMeter()
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
+        classes = self.class_names, self.class_folders
+        resumed = find_resumption(cfg, *classes)
+
+        def load(model: torch.nn.Module) -> None:
+            load_first_weights(cfg, model, resumed, *classes)
+
+        loss = build_loss(cfg, train_set, device)
+        self.learner = Learner(cfg, device, loss=loss, clips=self.clips, repeats=repeats, load=load)
+        self.watched = watched_figure(self.learner.inputs.multi_label)
+        if resumed is not None:
+            self._go_on(resumed)
         self.report = TrainReport(
             period=cfg.LOG_PERIOD,
             steps=len(self.loader),
             epochs=cfg.SOLVER.MAX_EPOCH,
             device=device,
-            events=open_tensorboard(cfg),
+            events=open_tensorboard(cfg, purge_step=self.epoch * len(self.loader) + self.step + 1),
         )
 
-    def _start(self) -> None:
-        """Go on from a checkpoint, or load the start weights."""
-        newest = own_checkpoint(self.output)
-        if newest is not None and not self.cfg.TRAIN.AUTO_RESUME:
-            raise UserError(
-                f"TRAIN.AUTO_RESUME is False, but OUTPUT_DIR {str(self.output)!r} holds {newest.name} of an earlier "
-                "run, which would be mixed up with this one; set OUTPUT_DIR to a new folder"
-            )
-        source: Path | str | None = newest
-        if source is None and not self.cfg.TRAIN.CHECKPOINT_EPOCH_RESET:
-            source = find_source(self.cfg, self.cfg.TRAIN.CHECKPOINT_FILE_PATH).path
-        if source is None:
-            load_start_weights(self.cfg, self.model, self.class_names, self.class_folders)
-            return
-        checkpoint = read_checkpoint(source)
-        require_same_order(
-            self.class_names,
-            checkpoint.class_names,
-            where="the training list",
-            others_where=str(source),
-            advice="a run goes on with the classes it began with; set OUTPUT_DIR to a new folder",
-        )
-        if self.class_names is None or checkpoint.class_names is None:
-            others = class_folders_in({"class_folders": checkpoint.class_folders})
-            require_same_folders(self.class_folders, others, where="train.csv", others_where=str(source))
-        compare_settings(self.cfg, checkpoint.cfg, str(source))
-        restore(checkpoint, source, self.model, self.optimizer, self.precision.scaler)
-        self.epoch, self.history, self.best = checkpoint.epoch, checkpoint.history, checkpoint.best
-        changed = differences(self.cfg, checkpoint.cfg)
-        if changed:
-            logger.warning("resuming with other settings than the checkpoint's: %s", "; ".join(changed))
-        logger.info("resumed from %s after %d of %d epochs", source, self.epoch, self.cfg.SOLVER.MAX_EPOCH)
+    def _go_on(self, resumed: Resumption) -> None:
+        """Take over the state of a run up to now."""
+        checkpoint, steps = resumed.checkpoint, len(self.loader)
+        self.learner.go_on(checkpoint, resumed.path)
+        self.epoch, self.step = checkpoint.epoch, resumed.step(steps)
+        self.history, self.best = checkpoint.history, checkpoint.best
+        if self.step:
+            self.mean.total, self.mean.weight = checkpoint.epoch_loss
+        self.nonfinite.load(checkpoint.nonfinite)
+        if resumed.own:
+            self.saver.begin((self.epoch, self.step))
+        logger.info("resumed from %s after %s", resumed.path, self._place())
+        resumed.restore_generators()
+
+    def _place(self) -> str:
+        """Return the place in the run in words."""
+        inside = f" and {self.step} of {len(self.loader)} steps" if self.step else ""
+        return f"{self.epoch} of {self.cfg.SOLVER.MAX_EPOCH} epochs{inside}"
 
     def run(self) -> None:
-        """Train to the last epoch, validating and saving as the configuration says, and draw the curves."""
-        while not self._ends():
-            loss, lr = self._train_epoch(self.epoch)
-            entry = {"epoch": self.epoch + 1, "train_loss": loss, "lr": lr}
-            self.failures["train"].sync()
-            self.epoch += 1
-            is_best = False
-            if self._due(self.cfg.TRAIN.EVAL_PERIOD):
-                is_best = self._validate(entry)
-            self.history.append(entry)
-            if distributed.is_main():
-                self.report.epoch_done(entry)
-                self._save(is_best)
-            distributed.barrier()
+        """Train to the last epoch, validating and saving as the configuration says, and draw the curves.
+
+        Raises:
+            Stopped: a signal asked for it; all that was done is kept.
+            UserError: too many videos cannot be read, too many steps in a row are not finite, the disk is full.
+        """
+        try:
+            while not self._ends():
+                self._stop_if_asked()
+                if self.step < len(self.loader):
+                    self._train_epoch()
+                self._look_at(self.epoch, 0)  # precise batch norm looks at the epoch's batches, resumed or not
+                self._finish_epoch()
+        except stopping.StopWaiting:
+            self._stop()
+        self.loader.close()
+        self.val_loader.close()
         if distributed.is_main():
             self.report.close()
-            self._summary()
+            tell_summary(
+                self.output,
+                history=self.history,
+                best=self.best,
+                watched=self.watched,
+                epochs=self.cfg.SOLVER.MAX_EPOCH,
+                patience=self.cfg.TRAIN.EARLY_STOP_PATIENCE,
+                failures=self.failures,
+                nonfinite=self.nonfinite,
+            )
 
     def _ends(self) -> bool:
-        return self.epoch >= self.cfg.SOLVER.MAX_EPOCH or self._stops_early()
+        patience = self.cfg.TRAIN.EARLY_STOP_PATIENCE
+        return self.epoch >= self.cfg.SOLVER.MAX_EPOCH or stops_early(self.history, self.watched, patience)
 
-    def _stops_early(self) -> bool:
-        return stops_early(self.history, self.watched, self.cfg.TRAIN.EARLY_STOP_PATIENCE)
+    def _look_at(self, epoch: int, step: int) -> None:
+        """Let the next pass over the training list be that of an epoch, from a step of it on."""
+        self.loader.batch_sampler.epoch, self.loader.batch_sampler.start = epoch, step
 
-    def _due(self, period: int) -> bool:
-        return self.epoch % period == 0 or self._ends()
-
-    def _train_epoch(self, epoch: int) -> tuple[float, float]:
-        """Train one epoch and return its mean loss over all processes, and the learning rate of its last step."""
-        self.network.train()
-        self.loader.batch_sampler.epoch = epoch
-        mean, lr = AverageMeter(), self.schedule(epoch)
+    def _train_epoch(self) -> None:
+        """Train what is left of an epoch."""
+        epoch, steps = self.epoch, len(self.loader)
+        self.learner.network.train()
+        self._look_at(epoch, self.step)
         self.report.start()
-        batches = prefetched(self.loader, self.device)
-        bar = progress(batches, total=len(self.loader), label=f"epoch {epoch + 1}", unit="step")
-        for step, batch in enumerate(bar):
-            if not self.failures["train"].admits(batch, self.device):
+        batches = stopping.waited_for(prefetched(self.loader, self.device), alone=distributed.world_size() == 1)
+        for batch in progress(batches, total=steps, label=f"epoch {epoch + 1}", unit="step", start=self.step):
+            step = self.step
+            admitted = self.failures["train"].admits(batch, self.device, expected=self.clips)
+            if not admitted.clips:
                 logger.warning("epoch %d step %d left out: no video of it can be read", epoch + 1, step + 1)
+                self.step += 1
                 self.report.start()
                 continue
             self.report.batch_ready()
-            lr = self.schedule(epoch + step / len(self.loader))
-            loss, norm = self._step(batch, epoch, step, lr)
-            mean.add(loss, len(batch.labels))
-            self.report.step_done(epoch, step, loss, lr, norm)
-        if not mean.weight:
-            raise self.failures["train"].error(f"epoch {epoch + 1} has no step with a video that can be read")
-        return distributed.sum_floats([mean.mean], self.device)[0] / distributed.world_size(), lr
-
-    def _step(self, batch: Batch, epoch: int, step: int, lr: float) -> tuple[float, float]:
-        """Do one step and return the loss and the norm of the gradient before clipping."""
-        scaler, solver = self.precision.scaler, self.cfg.SOLVER
-        set_lr(self.optimizer, lr)
-        self.optimizer.zero_grad(set_to_none=True)  # now: their memory serves the forward pass
-        clips, targets = self.inputs.train(batch, self.device)
-        # Stochastic depth then depends on the place in the run, not on what ran before: a resumed run draws the same.
-        seed_everything(self.cfg.RNG_SEED, Stream.NETWORK, epoch, step, distributed.rank())
-        with self.precision.autocast():
-            logits = self.network(clips)
-        loss = mean_over_heads(self.loss, logits, targets)
-        scaler.scale(loss).backward()
-        scaler.unscale_(self.optimizer)
-        norm = clip_gradients(self.model.parameters(), solver.CLIP_GRAD_L2NORM, solver.CLIP_GRAD_VAL)
-        scaler.step(self.optimizer)
-        scaler.update()
-        # The one place that waits for the device, once the whole step is on its way. What a bad step did to the
-        # weights is never saved.
-        value, norm = torch.stack([loss.detach().double(), norm.double()]).tolist()
-        # A scaled fp16 gradient may overflow: the scaler then leaves the step out by itself and lowers its scale.
-        if not math.isfinite(value) or (not math.isfinite(norm) and not scaler.is_enabled()):
-            raise UserError(
-                f"the loss is {value:g} and the gradient norm {norm:g} at epoch {epoch + 1} step {step + 1}; lower "
-                "SOLVER.BASE_LR, set SOLVER.CLIP_GRAD_L2NORM or TRAIN.MIXED_PRECISION False; checkpoints up to epoch "
-                f"{epoch} are kept in {self.output}"
+            due = step + 1 < steps and self.saver.is_due(step + 1)
+            outcome = self.learner.step(
+                batch,
+                epoch=epoch,
+                step=step,
+                lr=self._lr(step),
+                clips=admitted.clips,
+                whole=admitted.whole,
+                wishes=(bool(stopping.requested()), due),
             )
-        return value, norm
+            self.step += 1
+            self._note(outcome, batch, step)
+            if outcome.wishes[0]:
+                self._stop()
+            if outcome.wishes[1]:
+                self.saver.save(self._checkpoint())
+
+    def _lr(self, step: int) -> float:
+        """Return the learning rate of a step of the epoch in hand."""
+        return self.schedule(self.epoch + step / len(self.loader))
+
+    def _note(self, outcome: Outcome, batch: Batch, step: int) -> None:
+        """Count a step that was taken, or one that was not."""
+        epoch, loss, norm = self.epoch, outcome.loss, outcome.norm
+        if outcome.taken:
+            self.nonfinite.passed()
+            self.mean.add(loss, outcome.clips)
+            self.report.step_done(epoch, step, loss, self._lr(step), norm, outcome.clips)
+            return
+        self.report.step_left_out(epoch, step)
+        if not outcome.finite:
+            self.nonfinite.left_out(batch, epoch=epoch, step=step, loss=loss, norm=norm)
+
+    def _finish_epoch(self) -> None:
+        """Validate, take the epoch into the history and save, where it is time for each."""
+        done = self.epoch + 1
+        self.failures["train"].sync()
+        if not self.mean.weight and not self.nonfinite.in_row:
+            raise self.failures["train"].error(f"epoch {done} has no step with a video that can be read")
+        loss = self.mean.mean if self.mean.weight else NAN
+        entry = {"epoch": done, "train_loss": loss, "lr": self._lr(len(self.loader) - 1)}
+        is_best = False
+        if done % self.cfg.TRAIN.EVAL_PERIOD == 0 or done >= self.cfg.SOLVER.MAX_EPOCH:
+            is_best = self._validate(entry)
+        self.epoch, self.step = done, 0
+        self.mean.reset()
+        self.history.append(entry)
+        if distributed.is_main():
+            self.report.epoch_done(entry)
+        due = done % self.cfg.TRAIN.CHECKPOINT_PERIOD == 0 or self._ends()
+        if due or is_best:
+            self.saver.save(self._checkpoint(), newest=due, best=is_best)
+            if distributed.is_main():
+                draw_curves(self.history, self.output / "curves.png")
 
     def _validate(self, entry: dict[str, Any]) -> bool:
         """Add the validation to the epoch's entry and return whether it is the best so far."""
-        if self.cfg.BN.USE_PRECISE_STATS:
-            count = recompute_batch_norm(
-                self.model, self.loader, self.inputs, self.precision, self.cfg.BN.NUM_BATCHES_PRECISE
-            )
-            logger.info("precise batch norm from %d batches", count)
-        share_statistics(self.model)
-        result = validate(self.called, self.val_loader, self.inputs, self.val_precision, self.failures["val"])
+        # With one process nobody waits for this one: a signal ends a validation at once.
+        with stopping.interruptible() if distributed.world_size() == 1 else nullcontext():
+            result = self.learner.validate(self.val_loader, self.loader, self.failures["val"], self.epoch)
         self.failures["val"].sync()
+        if result is None:
+            self._stop()
         self.failures["val"].check()
-        entry.update(result.figures(self.inputs))
+        entry.update(result.figures(self.learner.inputs))
         if is_better(entry, self.best, self.watched):
             self.best = dict(entry)
             return True
         return False
 
-    def _save(self, is_best: bool) -> None:
-        due = self._due(self.cfg.TRAIN.CHECKPOINT_PERIOD)
-        if not (due or is_best):
-            return
-        checkpoint = Checkpoint(
+    def _stop_if_asked(self) -> None:
+        """Stop between two epochs where any process was asked to."""
+        if distributed.sum_floats([float(bool(stopping.requested()))], self.device)[0]:
+            self._stop()
+
+    def _stop(self) -> None:
+        """Keep what is done and leave the run; every process must call it."""
+        place, name = (self.epoch, self.step), max(distributed.gather_objects(stopping.requested()))
+        if place == (0, 0):
+            raise stopping.Stopped(f"stopped by {name} before the first step; the same command begins anew")
+        if self.saver.place != place:
+            self.saver.save(self._checkpoint())
+        raise stopping.Stopped(
+            f"stopped by {name} after {self._place()}, kept in {checkpoint_path(self.output, *place)}; the same "
+            "command goes on from there"
+        )
+
+    def _checkpoint(self) -> Checkpoint:
+        """Return all that the run needs to go on; every process must call it."""
+        return Checkpoint(
             epoch=self.epoch,
-            model_state=self.model.state_dict(),
-            optimizer_state=self.optimizer.state_dict(),
-            scaler_state=self.precision.scaler.state_dict(),
+            step=self.step,
+            steps=len(self.loader),
+            **self.learner.state(),
             cfg=dump(self.cfg),
             class_names=list(self.class_names) if self.class_names else None,
             class_folders=dict(self.class_folders) if self.class_folders else None,
             history=self.history,
             best=self.best,
+            generators=distributed.gather_objects(generator_states()),
+            nonfinite=self.nonfinite.state(),
+            epoch_loss=[self.mean.total, self.mean.weight],
+            world=distributed.world_size(),
         )
-        if due:
-            save_checkpoint(checkpoint, checkpoint_path(self.output, self.epoch))
-        if is_best:
-            save_checkpoint(checkpoint, best_path(self.output))
-        draw_curves(self.history, self.output / "curves.png")
-
-    def _summary(self) -> None:
-        name, last = FIGURES[self.watched], self.cfg.SOLVER.MAX_EPOCH
-        if self.epoch < last:
-            since = f"epoch {self.best['epoch']}" if self.best else "the start"
-            logger.info(
-                "stopped after epoch %d of %d: no better %s since %s (TRAIN.EARLY_STOP_PATIENCE %d)",
-                *(self.epoch, last, name, since, self.cfg.TRAIN.EARLY_STOP_PATIENCE),
-            )
-        draw_curves(self.history, self.output / "curves.png")
-        logger.info("curves: %s", self.output / "curves.png")
-        if self.best and self.watched in self.best:
-            logger.info(
-                "best validation: %s %.2f %% after epoch %d, kept in %s",
-                *(name, self.best[self.watched], self.best["epoch"], best_path(self.output)),
-            )
-        unreadable = {split: len(log) for split, log in self.failures.items() if len(log)}
-        if unreadable:
-            counts = ", ".join(f"{n} {split}" for split, n in unreadable.items())
-            logger.warning("videos that could not be read: %s; see %s", counts, self.output / "unreadable.csv")

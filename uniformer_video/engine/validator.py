@@ -14,7 +14,7 @@ from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.prefetch import prefetched
 from uniformer_video.metrics.average_precision import average_precision, mean_average_precision
 from uniformer_video.metrics.topk import telling_ks, topk_correct
-from uniformer_video.runtime import distributed
+from uniformer_video.runtime import distributed, stopping
 from uniformer_video.runtime.logging import progress
 
 NAN = float("nan")
@@ -55,15 +55,18 @@ class Validation:
 @torch.no_grad()
 def validate(
     model: nn.Module, loader: DataLoader, inputs: DeviceInputs, precision: Precision, failures: FailureLog
-) -> Validation:
+) -> Validation | None:
     """Return the accuracy of ``model`` on ``loader``, whose processes share the records.
 
-    Videos that cannot be read are noted in ``failures`` and left out. With none at all the shares are NaN.
+    Videos that cannot be read are noted in ``failures`` and left out. With none at all the shares are NaN. None where a
+    signal asked any process to stop: what is left of the list was not looked at then.
     """
     model.eval()
     counts = [0.0, 0.0, 0.0, 0.0]
     kept: list[tuple[torch.Tensor, torch.Tensor]] = []
     for batch in progress(prefetched(loader, precision.device), total=len(loader), label="validate", unit="batch"):
+        if stopping.requested():
+            break
         failures.add(batch.failures)
         if batch.clips is None:
             continue
@@ -79,7 +82,11 @@ def validate(
             correct = topk_correct(logits, batch.labels, (1, 5))
             loss = nn.functional.cross_entropy(logits, batch.labels, reduction="sum").item()
         counts = [a + b for a, b in zip(counts, (len(logits), correct[1], correct[5], loss), strict=True)]
-    videos, top1, top5, loss = distributed.sum_floats(counts, precision.device)
+    asked = float(bool(stopping.requested()))
+    *counts, stopped = distributed.sum_floats([*counts, asked], precision.device)
+    if stopped:
+        return None
+    videos, top1, top5, loss = counts
     mean_ap = _mean_ap(kept, inputs.num_classes) if inputs.multi_label else NAN
     if not videos:
         return Validation(NAN, NAN, NAN, 0)

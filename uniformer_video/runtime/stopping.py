@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 EXIT_STOPPED = 75
 """Exit code of a run that a signal stopped and that the same command goes on with: EX_TEMPFAIL of sysexits.h."""
@@ -70,6 +73,25 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         _waiting = False
+
+
+def waited_for(items: Iterable[T], *, alone: bool) -> Iterator[T]:
+    """Yield ``items``, none of which is None.
+
+    Args:
+        items: to be waited for.
+        alone: no other process waits for this one: a signal ends the wait for an item at once.
+
+    Raises:
+        StopWaiting: it did.
+    """
+    iterator = iter(items)
+    while True:
+        with interruptible() if alone else nullcontext():
+            item = next(iterator, None)
+        if item is None:
+            return
+        yield item
 
 
 def _note(number: int, frame: FrameType | None) -> None:
