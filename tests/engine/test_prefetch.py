@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from uniformer_video.datasets.loader import Batch
 from uniformer_video.engine.prefetch import in_thread, prefetched
+from uniformer_video.runtime.stopping import StopWaiting
 
 CPU = torch.device("cpu")
 
@@ -61,6 +63,33 @@ def test_errors_come_where_they_belong(in_source):
     assert next(results) == 1
     with pytest.raises(ValueError if in_source else ZeroDivisionError):
         next(results)
+    assert threads() == []
+
+
+def test_a_signal_ends_the_wait_for_an_item_that_never_comes():
+    release = threading.Event()
+
+    def source():
+        yield 1
+        release.wait()
+
+    def stop(*_):
+        raise StopWaiting("SIGTERM")
+
+    results = in_thread(source(), lambda item: item)
+    assert next(results) == 1
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(StopWaiting):
+            next(results)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert threads() == ["prefetch"]  # it was left behind
+    release.set()
+    limit = time.monotonic() + 20
+    while threads() and time.monotonic() < limit:
+        time.sleep(0.01)
     assert threads() == []
 
 

@@ -18,8 +18,11 @@ from uniformer_video.runtime.errors import ConfigError
 CPU = torch.device("cpu")
 LINE = re.compile(
     r"INFO: epoch (\d+)/3 step (\d+)/7  loss ([\d.]+)  lr ([\d.e-]+)  grad ([\d.e-]+)  data ([\d.]+) s  "
-    r"step ([\d.]+) s  mem ([\d.]+) GiB  left (\d\d:\d\d:\d\d)"
+    r"step ([\d.]+) s  ([\d.]+) clips/s  data (\d+|-) %  mem ([\d.]+) GiB  left (\d\d:\d\d:\d\d)"
 )
+
+
+TRAIN_EVENTS = [f"train/{name}" for name in ("loss", "lr", "grad_norm", "clips_per_s", "data_share")]
 
 
 class Clock:
@@ -48,16 +51,19 @@ def clock(monkeypatch):
     return clock
 
 
-def run(clock, *, period=3, steps=7, epochs=3, events=None, epoch=1):
-    """Report one epoch whose step n waits n and computes 2 seconds, with loss n + 0.5."""
+def run(clock, *, period=3, steps=7, epochs=3, events=None, epoch=1, start=0, left_out=()):
+    """Report one epoch whose step n waits n and computes 2 seconds, with loss n + 0.5 and 6 clips."""
     report = TrainReport(period=period, steps=steps, epochs=epochs, device=CPU, events=events)
     clock.now += 50  # before the epoch: counts nowhere
     report.start()
-    for step in range(steps):
+    for step in range(start, steps):
         clock.now += step
         report.batch_ready()
         clock.now += 2
-        report.step_done(epoch, step, loss=step + 0.5, lr=1e-3 * (step + 1), norm=step + 10.0)
+        if step in left_out:
+            report.step_left_out(epoch, step)
+        else:
+            report.step_done(epoch, step, loss=step + 0.5, lr=1e-3 * (step + 1), norm=step + 10.0, clips=6)
     return report
 
 
@@ -81,13 +87,17 @@ def test_one_line_each_for_every_period_and_the_end(clock, log):
     assert [entry["dt_net"] for entry in entries] == [2, 2, 2]
     assert [entry["lr"] for entry in entries] == pytest.approx([0.003, 0.006, 0.007])
     assert [entry["grad_norm"] for entry in entries] == [12, 15, 16]
-    assert [entry["RAM"] for entry in entries] == [f"{m[8]}G" for m in lines]
+    # Clips of the window over its time; the share without the first step of the pass, which waits for workers to start.
+    assert [entry["clips_per_s"] for entry in entries] == pytest.approx([18 / 9, 18 / 18, 6 / 8], rel=1e-7)
+    assert [entry["data_share"] for entry in entries] == pytest.approx([3 / 7, 12 / 18, 6 / 8], rel=1e-7)
+    assert [(m[8], m[9]) for m in lines] == [("2.0", "43"), ("1.0", "67"), ("0.8", "75")]
+    assert [entry["RAM"] for entry in entries] == [f"{m[10]}G" for m in lines]
     assert all(re.fullmatch(r"\d+\.\d\dG", entry["RAM"]) and float(entry["RAM"][:-1]) > 0.05 for entry in entries)
     names = {"_type", "epoch", "iter", "loss", "lr", "grad_norm", "dt", "dt_data", "dt_net", "RAM", "eta"}
-    assert all(set(entry) == names for entry in entries)
+    assert all(set(entry) == names | {"clips_per_s", "data_share"} for entry in entries)
     # Mean step so far times the steps that remain: 4 of this epoch and 7 of the next, at 3 s.
     assert [entry["eta"] for entry in entries] == ["00:00:33", "00:00:36", "00:00:35"]
-    assert (lines[0][3], lines[0][4], lines[0][5], lines[0][6], lines[0][7], lines[0][9]) == (
+    assert (lines[0][3], lines[0][4], lines[0][5], lines[0][6], lines[0][7], lines[0][11]) == (
         *("1.5000", "0.003", "12", "1.000", "3.000"),
         "00:00:33",
     )
@@ -107,23 +117,105 @@ def test_the_end_of_the_run_is_near(clock, log):
 
 def test_a_loss_that_is_no_number_is_still_json(clock, log):
     report = TrainReport(period=1, steps=1, epochs=1, device=CPU, events=None)
-    report.step_done(0, 0, loss=1.0, lr=1e-9, norm=float("inf"))
+    report.step_done(0, 0, loss=1.0, lr=1e-9, norm=float("inf"), clips=1)
     assert stats(log)[0]["grad_norm"] is None
     assert stats(log)[0]["lr"] == 1e-9
 
 
-def test_the_loss_is_the_mean_over_processes(clock, log, monkeypatch):
-    monkeypatch.setattr(distributed, "sum_floats", lambda values, device: [values[0] + 3.0])
+def test_a_report_waits_for_no_other_process(clock, log, monkeypatch):
+    monkeypatch.setattr(distributed, "sum_floats", lambda *_: pytest.fail("a collective"))
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     run(clock, period=7)
-    assert stats(log)[0]["loss"] == (3.5 + 3.0) / 2
+    assert stats(log)[0]["loss"] == 3.5
+
+
+def test_a_pass_of_one_step_tells_no_share(clock, log):
+    events = Events()
+    run(clock, period=1, steps=1, events=events)
+    (entry,) = stats(log)
+    assert entry["data_share"] is None and entry["clips_per_s"] == 3
+    assert "  3.0 clips/s  data - %  mem" in log[0]
+    assert [name for name, _, _ in events.scalars] == [
+        *("train/loss", "train/lr", "train/grad_norm", "train/clips_per_s")
+    ]
+
+
+def test_the_first_step_of_every_epoch_counts_for_no_share(clock, log):
+    report = TrainReport(period=2, steps=2, epochs=2, device=CPU, events=None)
+    for epoch in range(2):
+        report.start()
+        for waiting in (30, 1):
+            clock.now += waiting
+            report.batch_ready()
+            clock.now += 3
+            report.step_done(epoch, int(waiting == 1), 1.0, 0.1, 1.0, clips=4)
+    assert [entry["data_share"] for entry in stats(log)] == [0.25, 0.25]
+    assert [entry["clips_per_s"] for entry in stats(log)] == pytest.approx([8 / 37] * 2)
+
+
+def test_a_run_that_goes_on_inside_an_epoch(clock, log):
+    events = Events()
+    run(clock, start=4, events=events)
+    entries = stats(log)
+    assert [entry["iter"] for entry in entries] == ["6/7", "7/7"]
+    assert [entry["loss"] for entry in entries] == [5.0, 6.5]
+    assert [entry["clips_per_s"] for entry in entries] == pytest.approx([12 / 13, 6 / 8], rel=1e-7)
+    assert [entry["data_share"] for entry in entries] == pytest.approx([5 / 7, 6 / 8], rel=1e-7)  # without step 4
+    # 6.5 s a step so far: one of this epoch and 7 of the next remain; then 7 s a step.
+    assert [entry["eta"] for entry in entries] == ["00:00:52", "00:00:49"]
+    assert sorted({step for _, _, step in events.scalars}) == [13, 14]
+
+
+def test_a_step_that_is_left_out_costs_time_alone(clock, log):
+    run(clock, left_out={1})
+    entry = stats(log)[0]
+    assert entry["loss"] == (0.5 + 2.5) / 2 and (entry["lr"], entry["grad_norm"]) == (0.003, 12)
+    assert entry["clips_per_s"] == pytest.approx(12 / 9, rel=1e-7)
+    assert entry["data_share"] == pytest.approx(3 / 7, rel=1e-7)
+    assert (entry["dt"], entry["dt_data"], entry["eta"]) == (3, 1, "00:00:33")
+
+
+def test_a_report_that_is_due_at_a_step_that_is_left_out(clock, log):
+    run(clock, left_out={2, 3, 4, 5})
+    entries = stats(log)
+    # Lines come where they are due, of the steps that trained; of none there is nothing to tell.
+    assert [(entry["iter"], entry["loss"]) for entry in entries] == [("3/7", 1.0), ("7/7", 6.5)]
+    assert [(entry["lr"], entry["grad_norm"]) for entry in entries] == [(0.002, 11), (0.007, 16)]
+    assert [entry["clips_per_s"] for entry in entries] == pytest.approx([12 / 9, 6 / 26], rel=1e-7)
+
+
+def test_what_comes_between_two_steps_is_no_waiting(clock, log):
+    report = TrainReport(period=2, steps=2, epochs=1, device=CPU, events=None)
+    for step in range(2):
+        clock.now += 1
+        report.batch_ready()
+        clock.now += 3
+        report.step_done(0, step, 1.0, 0.1, 1.0, clips=4)
+        clock.now += 100  # a checkpoint
+        report.start()
+    assert (stats(log)[0]["data_share"], stats(log)[0]["dt"]) == (0.25, 4)
+
+
+def test_a_run_that_waits_for_data_is_told_so(clock, log):
+    report = TrainReport(period=10, steps=45, epochs=2, device=CPU, events=None, workers=3)
+    for epoch in range(2):
+        for step in range(45):
+            clock.now += 0.5
+            report.batch_ready()
+            clock.now += 0.5
+            report.step_done(epoch, step, 1.0, 0.1, 1.0, clips=4)
+    warnings = [(place, line) for place, line in enumerate(log) if line.startswith("WARNING")]
+    # After the first twenty steps that count, once in each epoch, behind the line of figures: each period has two.
+    assert [place for place, _ in warnings] == [6, 17]
+    assert "WARNING: the network waited for data in 50 % of the last 29 steps' time: " in warnings[0][1]
+    assert "raise DATA_LOADER.NUM_WORKERS (now 3)" in warnings[0][1]
 
 
 def test_the_memory_of_a_gpu_has_its_own_name(clock, log, monkeypatch):
     monkeypatch.setattr(report_module, "peak_memory_gib", lambda device: 12.3456)
     gpu = torch.device("cuda", 1)
-    monkeypatch.setattr(distributed, "sum_floats", lambda values, device: values)
-    TrainReport(period=1, steps=1, epochs=1, device=gpu, events=None).step_done(0, 0, loss=1.0, lr=0.1, norm=1.0)
+    report = TrainReport(period=1, steps=1, epochs=1, device=gpu, events=None)
+    report.step_done(0, 0, loss=1.0, lr=0.1, norm=1.0, clips=1)
     (entry,) = stats(log)
     assert entry["gpu_mem"] == "12.35G" and "RAM" not in entry
     assert "  mem 12.35 GiB  " in log[0]
@@ -188,9 +280,12 @@ def test_events(clock):
     report = run(clock, events=events)
     steps = [10, 13, 14]  # counted over epochs
     assert [(name, step) for name, _, step in events.scalars] == [
-        (name, step) for step in steps for name in ("train/loss", "train/lr", "train/grad_norm")
+        (name, step) for step in steps for name in TRAIN_EVENTS
     ]
-    assert [value for name, value, _ in events.scalars if name == "train/loss"] == [1.5, 4.5, 6.5]
+    values = {name: [value for n, value, _ in events.scalars if n == name] for name in TRAIN_EVENTS}
+    assert values["train/loss"] == [1.5, 4.5, 6.5]
+    assert values["train/clips_per_s"] == pytest.approx([2, 1, 0.75])
+    assert values["train/data_share"] == pytest.approx([3 / 7, 2 / 3, 0.75])
     report.close()
     assert events.closed
 
@@ -217,8 +312,21 @@ def test_tensorboard_writes_events(tmp_path, clock, folder):
     report.close()
     reader = EventAccumulator(str(tmp_path / (folder or "tensorboard")))
     reader.Reload()
-    assert reader.Tags()["scalars"] == ["train/loss", "train/lr", "train/grad_norm"]
+    assert reader.Tags()["scalars"] == TRAIN_EVENTS
     assert [(e.step, e.value) for e in reader.Scalars("train/loss")] == [(10, 1.5), (13, 4.5), (14, 6.5)]
+
+
+def test_a_run_that_goes_on_draws_no_step_twice(tmp_path, clock):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    cfg = load_config(None, ["OUTPUT_DIR", str(tmp_path), "TENSORBOARD.ENABLE", "True"])
+    run(clock, events=open_tensorboard(cfg), period=1).close()  # steps 8 to 14
+    # The checkpoint was of epoch 1, step 4 of 7: what came after it is done again.
+    run(clock, events=open_tensorboard(cfg, purge_step=7 + 4 + 1), period=1, start=4).close()
+    reader = EventAccumulator(str(tmp_path / "tensorboard"))
+    reader.Reload()
+    assert [e.step for e in reader.Scalars("train/loss")] == [8, 9, 10, 11, 12, 13, 14]
 
 
 def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uniformer_video.metrics.meters import AverageMeter, EtaMeter, WindowMeter, format_duration
+from uniformer_video.metrics.meters import AverageMeter, EtaMeter, RatioMeter, WindowMeter, format_duration
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
 
@@ -75,6 +75,26 @@ def test_an_empty_batch_does_not_spoil_the_average():
     assert meter.mean == 2.0
     with pytest.raises(AssertionError):
         meter.add(1.0, -1)
+
+
+@given(pairs=st.lists(st.tuples(st.floats(0, 1e3), st.floats(0.1, 1e3)), min_size=1, max_size=20))
+def test_ratio_is_one_sum_over_another(pairs):
+    meter = RatioMeter()
+    for part, whole in pairs:
+        meter.add(part, whole)
+    assert len(meter) == len(pairs)
+    assert meter.ratio == pytest.approx(sum(p for p, _ in pairs) / sum(w for _, w in pairs), rel=1e-9)
+
+
+def test_ratio_of_nothing_and_reset():
+    meter = RatioMeter()
+    for _ in range(2):
+        assert len(meter) == 0 and math.isnan(meter.ratio)
+        meter.add(1.0, 0.0)
+        assert len(meter) == 1 and math.isnan(meter.ratio)
+        meter.add(2.0, 4.0)
+        assert (meter.part, meter.whole, meter.ratio) == (3.0, 4.0, 0.75)
+        meter.reset()
 
 
 def test_eta_is_the_recent_mean_times_the_steps():

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from uniformer_video.datasets.board import reading
 from uniformer_video.datasets.clips import ClipMaker, Clips
 from uniformer_video.datasets.flips import FlipRule
 from uniformer_video.datasets.record_table import RecordTable
@@ -123,8 +124,8 @@ class VideoDataset(Dataset):
         self.class_names = class_names
         self.class_folders = class_folders
         self.absent = tuple(absent)
-        # Of this process alone: a worker that has waited for a video once does not wait again.
-        self._timed_out: dict[int, Failure] = {}
+        # Cause by path. Of this process and those that begin after it.
+        self._given_up: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.records)
@@ -160,19 +161,27 @@ class VideoDataset(Dataset):
 
     def _make(self, candidate: int, epoch: int, number: int, turn: int) -> Clips | Failure:
         """Return the clips of record ``candidate``, which stands in for record ``number`` where they differ."""
-        if candidate in self._timed_out:
-            return self._timed_out[candidate]
         record = self.records[candidate]
+        if record.path in self._given_up:
+            return Failure(candidate, record.path, self._given_up[record.path])
         may_mirror = self.flips is None or self.flips.allows(record.labels)
         try:
-            with self.opener(record.path) as reader:
+            with reading(candidate), self.opener(record.path) as reader:
                 # The draws are those of the record asked for: a stand-in differs from its own turn in the epoch.
                 return self.clips(reader, epoch, number, turn=turn, may_mirror=may_mirror)
         except DecodeError as error:
-            failure = Failure(candidate, record.path, error.cause)
             if isinstance(error, NotInTimeError):
-                self._timed_out[candidate] = failure
-            return failure
+                self.give_up(record.path, error.cause)  # who has waited for a video once does not wait again
+            return Failure(candidate, record.path, error.cause)
+
+    def give_up(self, path: str, cause: str) -> None:
+        """Count a video as unreadable from now on, in this process and in workers that start after this.
+
+        Args:
+            path: the video, as its record has it.
+            cause: why, in one line.
+        """
+        self._given_up[path] = cause
 
     def _labels(self, labels: tuple[int, ...], mirrored: Sequence[bool]) -> torch.Tensor:
         """Return the labels of clips of one video, of which some are mirrored; see :class:`Sample`."""

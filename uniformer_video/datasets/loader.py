@@ -1,226 +1,284 @@
-"""Batches: which records in which order, collated, from any number of worker processes."""
+"""Batches from any number of worker processes, which may die: the loader starts others and loses nothing."""
 
 from __future__ import annotations
 
-import gc
-import signal
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from itertools import chain
+from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Sampler
 
-from uniformer_video.datasets.balance import balanced_order, class_groups
-from uniformer_video.datasets.dataset import Failure, Sample, VideoDataset
-from uniformer_video.datasets.records import VideoRecord
-from uniformer_video.runtime.seed import Stream, numpy_generator
+from uniformer_video.datasets.batches import (
+    BalancedBatches,
+    Batch,
+    InOrderBatches,
+    TrainBatches,
+    collate,
+    join_clips,
+)
+from uniformer_video.datasets.board import ReadingBoard
+from uniformer_video.datasets.dataset import VideoDataset
+from uniformer_video.datasets.workers import Crew, Death, start_worker
+from uniformer_video.runtime.errors import DataError
+from uniformer_video.runtime.logging import OF_THIS_PROCESS, get_logger
+from uniformer_video.runtime.stopping import StopWaiting
 
+__all__ = [
+    "BalancedBatches",
+    "Batch",
+    "BatchLoader",
+    "InOrderBatches",
+    "TrainBatches",
+    "collate",
+    "join_clips",
+    "make_loader",
+]
 
-@dataclass
-class Batch:
-    """Clips of several records, flattened record by record.
+logger = get_logger(__name__)
 
-    Args:
-        clips: uint8 ``(N, 3, T, H, W)``; None where no record could be read.
-        labels: int64 ``(N,)`` class numbers, or in a multi-label set float32 ``(N, K)``, 1 for each class that a clip
-            has, else 0.
-        records: int64 ``(N,)``, the record number of each clip.
-        parts: int64 ``(N,)``, which repeat or view of its record each clip is.
-        epoch: the epoch the batch belongs to.
-        lost: records without any clip, because neither they nor a replacement could be read.
-        failures: every record that could not be read.
-        turns: int64 ``(N,)``, how often the epoch had the record of each clip before; None: never.
-    """
+MOST_DEATHS = 10
+"""How often in a row, without a batch in between, the workers of a loader may be replaced."""
 
-    clips: torch.Tensor | None
-    labels: torch.Tensor
-    records: torch.Tensor
-    parts: torch.Tensor
-    epoch: int = 0
-    lost: list[int] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    turns: torch.Tensor | None = None
+MOST_DEATHS_WITHOUT_VIDEO = 3
+"""At so many in a row where no worker that ended was reading a video it is given up: other videos would not help."""
 
-    def __post_init__(self) -> None:
-        if self.turns is None:
-            self.turns = torch.zeros_like(self.records)
+DEATHS_AT_A_VIDEO = 2
+"""At so many workers that ended while reading it a video counts as unreadable. One may have been an accident."""
 
-    def places(self) -> list[tuple[int, ...]]:
-        """Return the place of each clip in the epoch, for draws: ``(record, part)``, and the turn where it is not 0."""
-        numbers = zip(self.records.tolist(), self.parts.tolist(), self.turns.tolist(), strict=True)
-        return [(record, part, turn) if turn else (record, part) for record, part, turn in numbers]
+SEEN_SECONDS = 1.0
+"""How long to wait for the end of a process whose connection has broken."""
 
-    def select(self, numbers: torch.Tensor) -> Batch:
-        """Return a batch of some of the clips, of which there must be any.
-
-        Args:
-            numbers: int64 ``(M,)``, their numbers in this batch, in any order.
-        """
-        assert self.clips is not None
-        names = ("clips", "labels", "records", "parts", "turns")
-        return replace(self, **{name: getattr(self, name)[numbers] for name in names})
-
-    def pin_memory(self) -> Batch:
-        """Move the clips and labels to page-locked memory; the loader calls it."""
-        if self.clips is not None:
-            self.clips = self.clips.pin_memory()
-            self.labels = self.labels.pin_memory()
-        return self
+# What torch says, in the process that met it or in the one that waits for it.
+_NO_SHARED_MEMORY = re.compile(r"shared memory|/dev/shm|</torch_\d+|Bus error", re.IGNORECASE)
+_NO_FILE_HANDLES = re.compile(r"Too many open files|items of ancdata")
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Return the batch of ``samples``; those without clips are listed in ``lost``."""
-    good = [s for s in samples if s.clips is not None]
-    sizes = [s.clips.shape[0] for s in good]
-    repeats = torch.tensor(sizes, dtype=torch.int64)
+class BatchLoader:
+    """Batches of a dataset, read in worker processes or in this one. Passes follow each other; one at a time.
 
-    def each(numbers: list[int]) -> torch.Tensor:
-        return torch.tensor(numbers, dtype=torch.int64).repeat_interleave(repeats)
-
-    return Batch(
-        clips=join_clips([s.clips for s in good]) if good else None,
-        labels=torch.cat([s.labels for s in samples]),
-        records=each([s.record for s in good]),
-        parts=torch.cat([torch.arange(n) for n in sizes]) if good else torch.empty(0, dtype=torch.int64),
-        epoch=samples[0].epoch,
-        lost=[s.record for s in samples if s.clips is None],
-        failures=[f for s in samples for f in s.failures],
-        turns=each([s.turn for s in good]),
-    )
-
-
-def join_clips(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return ``parts`` in a row; a worker process makes it in shared memory, so that handing over copies nothing.
+    A worker that ends by itself (a decoder's segfault, no memory) is reported with the video that it was reading, new
+    workers are started and the batch that was due comes next: none is lost, none comes twice, all have the same bits.
+    A video at which a second worker ends counts as unreadable from then on.
 
     Args:
-        parts: tensors of one type, and of one shape but for the first dimension.
-    """
-    rows = sum(len(part) for part in parts)
-    if get_worker_info() is None or not rows or not all(part.is_contiguous() for part in parts):
-        return torch.cat(list(parts))
-    first = parts[0]
-    # As torch's own collation does it. There is no public way to memory that is shared from the beginning.
-    storage = torch.UntypedStorage._new_shared(rows * first[0].numel() * first.element_size())
-    joined = torch.empty(0, dtype=first.dtype).set_(storage, 0, (rows, *first.shape[1:]))
-    return torch.cat(list(parts), out=joined)
-
-
-class TrainBatches(Sampler):
-    """Shuffled batches of ``(epoch, record)``; the order is a function of seed and epoch alone.
-
-    Every process walks the same global batches and takes each ``world``-th record of one, so that the records of a step
-    do not depend on the number of processes. A last incomplete batch is left out.
-
-    Args:
-        num_records: length of the dataset.
-        batch_size: records in a global batch, a multiple of ``world``, at most ``num_records``.
-        seed: RNG_SEED.
-        rank: this process's number.
-        world: number of processes.
-    """
-
-    def __init__(self, num_records: int, batch_size: int, *, seed: int, rank: int = 0, world: int = 1) -> None:
-        assert 0 < batch_size <= num_records and batch_size % world == 0
-        self.num_records = num_records
-        self.batch_size = batch_size
-        self.seed = seed
-        self.rank = rank
-        self.world = world
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.num_records // self.batch_size
-
-    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
-        items = self._items()
-        for step in range(len(self)):
-            whole = items[step * self.batch_size : (step + 1) * self.batch_size]
-            # Numbers are made a step at a time: a million tuples would be a hundred megabytes.
-            yield [(self.epoch, *item) for item in whole[self.rank :: self.world].tolist()]
-
-    def _items(self) -> np.ndarray:
-        """Return what the dataset is asked for in this epoch after its number, in order: int64 ``(N, 1 or 2)``."""
-        return numpy_generator(self.seed, Stream.ORDER, self.epoch).permutation(self.num_records)[:, None]
-
-
-class BalancedBatches(TrainBatches):
-    """Batches of ``(epoch, record, turn)`` in which every class comes equally often; otherwise as `TrainBatches`.
-
-    An epoch has as many draws as the list has records. A class with many videos shows part of them, one with few shows
-    them again, each time with draws of their own; see :func:`balanced_order`. A video of several labels comes in the
-    turn of each.
-
-    Args:
-        records: the dataset's.
-        batch_size: records in a global batch, a multiple of ``world``, at most ``len(records)``.
-        seed: RNG_SEED.
-        rank: this process's number.
-        world: number of processes.
+        dataset: what is read.
+        batch_sampler: yields lists of the dataset's indices, and has their number as its length.
+        num_workers: processes; 0: this one reads. No number changes any sample.
+        pin_memory: page-locked batches.
+        prefetch_factor: batches that each worker makes in advance.
+        collate: makes a batch, which must not be None, of what the dataset gives for a list of indices.
     """
 
     def __init__(
-        self, records: Sequence[VideoRecord], batch_size: int, *, seed: int, rank: int = 0, world: int = 1
+        self,
+        dataset: VideoDataset,
+        batch_sampler: Collection[list[Any]] | Sampler,
+        *,
+        num_workers: int,
+        pin_memory: bool,
+        prefetch_factor: int = 2,
+        collate: Callable[[list[Any]], Any] = collate,
     ) -> None:
-        super().__init__(len(records), batch_size, seed=seed, rank=rank, world=world)
-        self.groups = class_groups(records)
-
-    def _items(self) -> np.ndarray:
-        return balanced_order(self.groups, self.num_records, seed=self.seed, epoch=self.epoch)
-
-
-class InOrderBatches(Sampler):
-    """Batches of ``(0, record)`` in the list's order, each record on exactly one process.
-
-    Args:
-        num_records: length of the dataset.
-        batch_size: records in a batch of one process; the last may be smaller.
-        rank: this process's number.
-        world: number of processes.
-    """
-
-    def __init__(self, num_records: int, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
-        self.mine = range(rank, num_records, world)
-        self.batch_size = batch_size
+        self.dataset, self.batch_sampler, self.collate = dataset, batch_sampler, collate
+        self.num_workers, self.pin_memory, self.prefetch_factor = num_workers, pin_memory, prefetch_factor
+        self._plan = _Plan()
+        self._crew: Crew | None = None
+        self._pass = 0
+        self._ended_at: Counter[str] = Counter()
+        self._deaths = self._deaths_without_video = 0
 
     def __len__(self) -> int:
-        return -(-len(self.mine) // self.batch_size)
+        """Return the batches of a whole pass, of which a sampler that begins later yields fewer."""
+        return len(self.batch_sampler)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for start in range(0, len(self.mine), self.batch_size):
-            yield [(0, record) for record in self.mine[start : start + self.batch_size]]
+    def __iter__(self) -> Iterator[Batch]:
+        """Begin a pass now, and return its batches.
+
+        Raises:
+            DataError: workers cannot be started, end again and again, or have no shared memory; while it runs, too.
+            Exception: what the dataset raised.
+        """
+        if not self.num_workers:
+            return iter(self._torch_loader(self.batch_sampler))
+        self._pass += 1
+        self._plan.begin(self.batch_sampler)
+        if self._crew is None:
+            self._crew = self._new_crew()
+        else:
+            self._begin_pass(self._crew)
+        return self._batches(self._pass)
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The process ids of the workers; none before the first pass."""
+        return [process.pid for process in self._crew.workers] if self._crew else []
+
+    def close(self) -> None:
+        """End the workers, within seconds. May be called twice; another pass starts new ones."""
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.end()
+
+    def __del__(self) -> None:
+        """End the workers of a loader that nobody needs any more."""
+        if getattr(self, "_crew", None) is not None:
+            self.close()
+
+    def _batches(self, number: int) -> Iterator[Batch]:
+        while (batch := self._next(number)) is not None:
+            yield batch
+
+    def _next(self, number: int) -> Batch | None:
+        """Return the batch that is due in pass ``number``; None: there is none."""
+        while True:
+            assert number == self._pass and self._crew is not None, "the loader was closed, or began another pass"
+            try:
+                # Asked first: torch takes seconds to see it, and only once it waits for a dead worker's batch.
+                deaths = self._crew.deaths()
+                if not deaths:
+                    batch = next(self._crew.batches, None)
+                    if batch is not None:
+                        self._plan.arrived()
+                        self._deaths = self._deaths_without_video = 0
+                    return batch
+            except Exception as error:
+                deaths = self._deaths_behind(error)
+            self._replace(deaths)
+
+    def _begin_pass(self, crew: Crew) -> None:
+        try:
+            deaths = crew.deaths()
+            if not deaths:
+                crew.begin_pass()
+        except Exception as error:
+            deaths = self._deaths_behind(error)
+        if deaths:
+            self._replace(deaths)
+
+    def _deaths_behind(self, error: Exception) -> list[Death]:
+        """Return the deaths that made torch raise ``error``, or raise it where nobody died."""
+        assert self._crew is not None
+        for stop in (error, error.__cause__):
+            if isinstance(stop, StopWaiting):
+                raise stop
+        # The end of a process is seen a moment after that of its connections.
+        could_be = isinstance(error, RuntimeError | OSError | EOFError)
+        deaths = self._crew.deaths(wait_seconds=SEEN_SECONDS if could_be else 0.0)
+        if deaths:
+            return deaths
+        limit = self._explained(error)
+        if limit is None:
+            raise error
+        raise limit from None
+
+    def _replace(self, deaths: list[Death]) -> None:
+        """Report workers that have ended, and go on with new ones at the batch that is due.
+
+        Raises:
+            DataError: it has happened too often.
+        """
+        assert self._crew is not None
+        texts, videos = [], 0
+        for death in deaths:
+            path = None if death.record is None else self.dataset.records[death.record].path
+            text = death.text(path)
+            if path is not None:
+                videos += 1
+                self._ended_at[path] += 1
+                if self._ended_at[path] == DEATHS_AT_A_VIDEO:
+                    self.dataset.give_up(path, f"ended two workers ({death.how})")
+                    text += ", the second to end there: the video counts as unreadable from now on"
+            texts.append(text)
+        self._crew.end(grace_seconds=0.5)
+        self._crew = None
+        self._deaths += 1
+        self._deaths_without_video = 0 if videos else self._deaths_without_video + 1
+        if self._deaths > MOST_DEATHS or self._deaths_without_video >= MOST_DEATHS_WITHOUT_VIDEO:
+            raise DataError(
+                f"loader processes ended {self._deaths} times in a row before a batch was ready, at last: "
+                f"{'; '.join(texts)}; {self._advice('give the job more memory')}"
+            )
+        logger.warning("%s; the loader starts anew at this step", "; ".join(texts), extra=OF_THIS_PROCESS)
+        self._plan.again()
+        self._crew = self._new_crew()
+
+    def _new_crew(self) -> Crew:
+        try:
+            board = ReadingBoard(self.num_workers)
+            return Crew(self._torch_loader(self._plan, partial(start_worker, board, os.getpid())), board)
+        except OSError as error:
+            raise DataError(
+                f"{self.num_workers} loader processes cannot be started ({error}); "
+                f"{self._advice('give the job more memory and processes (ulimit -u)')}"
+            ) from None
+
+    def _torch_loader(self, batches: Any, start: Callable[[int], None] | None = None) -> DataLoader:
+        return DataLoader(
+            self.dataset,
+            batch_sampler=batches,
+            collate_fn=self.collate,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            prefetch_factor=self.prefetch_factor if self.num_workers else None,
+            persistent_workers=self.num_workers > 0,
+            worker_init_fn=start,
+            # Without one of its own the loader would draw from, and so move, torch's global generator.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def _explained(self, error: Exception) -> DataError | None:
+        """Return the one line for ``error`` where it is the machine's limit that was met, not a defect."""
+        text = str(error).strip()
+        if not isinstance(error, RuntimeError | OSError):
+            return None
+        reason = text.splitlines()[-1] if text else ""
+        if _NO_SHARED_MEMORY.search(text):
+            return DataError(f"the loader processes have no shared memory left ({reason}); {self._advice()}")
+        if _NO_FILE_HANDLES.search(text):
+            return DataError(
+                f"the loader has too many files open ({reason}); raise the limit (ulimit -n), or lower "
+                f"DATA_LOADER.NUM_WORKERS (now {self.num_workers})"
+            )
+        return None
+
+    def _advice(self, first: str = "") -> str:
+        return (
+            f"{first}{', ' if first else ''}make /dev/shm larger (docker run --shm-size), or lower "
+            f"DATA_LOADER.NUM_WORKERS (now {self.num_workers}) or DATA_LOADER.PREFETCH_FACTOR"
+        )
 
 
-def make_loader(
-    dataset: VideoDataset, batches: Sampler, *, num_workers: int, pin_memory: bool, prefetch_factor: int = 2
-) -> DataLoader:
-    """Return a loader of :class:`Batch` over ``batches``.
+class _Plan(Sampler):
+    """What torch's loader draws from: the batches of a pass, which can be drawn again until they have arrived."""
 
-    Args:
-        dataset: read in worker processes, or in this one with ``num_workers`` 0.
-        batches: yields lists of ``(epoch, record)`` or ``(epoch, record, turn)``.
-        num_workers: processes; no number changes any sample.
-        pin_memory: page-locked batches.
-        prefetch_factor: batches each worker makes in advance.
-    """
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=num_workers,
-        pin_memory=pin_memory,
-        prefetch_factor=prefetch_factor if num_workers else None,
-        persistent_workers=num_workers > 0,
-        worker_init_fn=_start_worker,
-        # Without one of its own the loader would draw from, and so move, torch's global generator.
-        generator=torch.Generator().manual_seed(0),
-    )
+    def __init__(self) -> None:
+        self._due: Iterator[Any] = iter(())
+        self._drawn: deque[Any] = deque()
+
+    def begin(self, batches: Collection[list[Any]] | Sampler) -> None:
+        """Draw from a pass over ``batches`` from now on."""
+        self._due = iter(batches)
+        self._drawn.clear()
+
+    def again(self) -> None:
+        """Begin with those that were drawn and have not arrived."""
+        self._due = chain(list(self._drawn), self._due)
+        self._drawn.clear()
+
+    def arrived(self) -> None:
+        """Note that the first of those that were drawn is here."""
+        self._drawn.popleft()
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._due:
+            self._drawn.append(batch)
+            yield batch
 
 
-def _start_worker(_: int) -> None:
-    # Workers are many; more threads in each would fight over the cores.
-    torch.set_num_threads(1)
-    # What was there before the fork stays: a collection that looks at it would get this process copies of its pages.
-    gc.freeze()
-    # Ctrl-C goes to the whole group: the main process ends the workers, which need not each print a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+make_loader = BatchLoader
+"""The function that loaders were made by before they had a class."""

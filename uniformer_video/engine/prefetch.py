@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import DataLoader
 
-from uniformer_video.datasets.loader import Batch
+from uniformer_video.datasets.batches import Batch
+from uniformer_video.datasets.loader import BatchLoader
+from uniformer_video.runtime.stopping import StopWaiting
 
 T = TypeVar("T")
 
@@ -19,7 +20,11 @@ AHEAD = 1
 """Batches that wait on the device besides the one in use and the one on its way."""
 
 
-def prefetched(loader: DataLoader, device: torch.device) -> Iterable[Batch]:
+STOP_SECONDS = 1.0
+"""How long a run that a signal ends waits for an item that is being made. What is left behind ends with the process."""
+
+
+def prefetched(loader: BatchLoader, device: torch.device) -> Iterable[Batch]:
     """Return the batches of ``loader``, with their clips already on the device where it is a GPU.
 
     A thread takes batches from the loader and starts their copies in a stream of its own: from page-locked memory
@@ -30,7 +35,7 @@ def prefetched(loader: DataLoader, device: torch.device) -> Iterable[Batch]:
 
 
 class _Prefetched:
-    def __init__(self, loader: DataLoader, device: torch.device) -> None:
+    def __init__(self, loader: BatchLoader, device: torch.device) -> None:
         self.loader, self.device = loader, device
 
     def __iter__(self) -> Iterator[Batch]:
@@ -73,6 +78,7 @@ def in_thread(source: Iterator[Any], work: Callable[[Any], T], ahead: int = AHEA
 
     Raises:
         BaseException: whatever ``source`` or ``work`` raised, in its place in the order.
+        StopWaiting: a signal ended the wait; the thread may still be at the item that was not there.
     """
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(maxsize=ahead)
     stop = threading.Event()
@@ -97,6 +103,7 @@ def in_thread(source: Iterator[Any], work: Callable[[Any], T], ahead: int = AHEA
 
     thread = threading.Thread(target=run, name="prefetch", daemon=True)
     thread.start()
+    patience = None
     try:
         while True:
             done, value = ready.get()
@@ -106,6 +113,9 @@ def in_thread(source: Iterator[Any], work: Callable[[Any], T], ahead: int = AHEA
                 return
             else:
                 raise value
+    except StopWaiting:
+        patience = STOP_SECONDS
+        raise
     finally:
         stop.set()
-        thread.join()
+        thread.join(patience)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from fvcore.common.config import CfgNode
-from torch.utils.data import DataLoader
 
 from uniformer_video.datasets import VideoDataset, build_dataset
+from uniformer_video.datasets.batches import TrainBatches, collate
 from uniformer_video.datasets.dataset import Sample
-from uniformer_video.datasets.loader import TrainBatches, collate
+from uniformer_video.datasets.loader import BatchLoader
 from uniformer_video.drawing.clip_sheet import TALLEST, ClipCard, ClipStrip, draw_clip_sheet, sheet_size
 from uniformer_video.drawing.style import class_name
 from uniformer_video.engine import setup
@@ -136,7 +136,7 @@ def _all_batches(cfg: CfgNode, batches: TrainBatches, epoch: int) -> Iterator[li
         yield from batches
 
 
-def _see_batch(loader: DataLoader, inputs: DeviceInputs, items: Sequence[Item], places: Sequence[int]) -> list[Seen]:
+def _see_batch(loader: BatchLoader, inputs: DeviceInputs, items: Sequence[Item], places: Sequence[int]) -> list[Seen]:
     """Return the items at ``places`` of a batch as the training makes them."""
     if inputs.mixup is None:
         # Clips know nothing of each other: the rest of the batch need not be read.
@@ -163,22 +163,22 @@ def _see_batch(loader: DataLoader, inputs: DeviceInputs, items: Sequence[Item], 
     return result
 
 
-def _read(like: DataLoader, items: Sequence[Item]) -> list[Sample]:
+def _read(like: BatchLoader, items: Sequence[Item]) -> list[Sample]:
     """Return the samples of ``items``, read by as many processes as a loader of a run has."""
-    loader = DataLoader(
+    loader = BatchLoader(
         like.dataset,
-        sampler=items,
-        batch_size=None,
-        collate_fn=_as_it_is,
+        [[item] for item in items],
         num_workers=min(like.num_workers, len(items)) if len(items) > 1 else 0,
-        worker_init_fn=like.worker_init_fn,
-        generator=torch.Generator().manual_seed(0),
+        pin_memory=False,
+        collate=_the_only_one,
     )
-    return list(progress(loader, total=len(items), label="reading videos", unit="video"))
+    samples = list(progress(loader, total=len(items), label="reading videos", unit="video"))
+    loader.close()
+    return samples
 
 
-def _as_it_is(sample: Sample) -> Sample:
-    return sample
+def _the_only_one(samples: Sequence[Sample]) -> Sample:
+    return samples[0]
 
 
 def _card(cfg: CfgNode, dataset: VideoDataset, seen: Seen, split: str) -> tuple[ClipCard, str]:

@@ -66,6 +66,33 @@ class AverageMeter:
         return self.total / self.weight if self.weight else math.nan
 
 
+class RatioMeter:
+    """One sum over another, of things that are counted step by step: clips over seconds, waiting over all time."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.part = 0.0
+        self.whole = 0.0
+        self.count = 0
+
+    def add(self, part: float, whole: float) -> None:
+        """Note one step: ``part`` goes to the upper sum, ``whole`` to the lower one."""
+        self.part += part
+        self.whole += whole
+        self.count += 1
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def ratio(self) -> float:
+        """The upper sum over the lower one; NaN where that is 0."""
+        return self.part / self.whole if self.whole else math.nan
+
+
 class EtaMeter:
     """The time that remains, from the mean duration of recent steps.
 
