@@ -38,6 +38,8 @@ setup(
         "safetensors": ["safetensors>=0.4"],
         # Needs FFmpeg's shared libraries on the machine besides.
         "torchcodec": ["torchcodec>=0.6"],
+        # tools/submit.py sends jobs with it.
+        "slurm": ["submitit>=1.5"],
         # torch for CUDA brings it along on Linux; torch for CPUs does not need it.
         "triton": ["triton>=3.3; sys_platform == 'linux'"],
         "test": [
@@ -48,6 +50,7 @@ setup(
             "safetensors>=0.4",
             "tensorboard>=2.12",
             "setuptools",
+            "submitit>=1.5",
             # Its interpreter runs the GPU kernels on a CPU; torch for CUDA has it anyway.
             "triton>=3.3; sys_platform == 'linux' and (platform_machine == 'x86_64' or platform_machine == 'aarch64')",
         ],

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
 
+from uniformer_video.runtime.alert import listening
 from uniformer_video.runtime.cli import ArgumentParser, run_command
 
 EXAMPLES = """examples:
@@ -31,9 +33,24 @@ EXAMPLES = """examples:
     python tools/run_net.py --cfg configs/Kinetics/uniformer_b16x4.yaml DATA.PATH_TO_DATA_DIR data/kinetics400 \\
         --num_shards 2 --shard_id 0 --init_method tcp://10.0.0.1:9999
 
+  the same by torchrun, which starts the processes, and all of them anew when one is lost (run on each machine):
+    torchrun --nnodes=2 --nproc_per_node=8 --max-restarts=3 --rdzv-backend=c10d --rdzv-endpoint=10.0.0.1:29400 \\
+        tools/run_net.py --cfg configs/Kinetics/uniformer_b16x4.yaml DATA.PATH_TO_DATA_DIR data/kinetics400
+
+  two processes on a CPU, which share TRAIN.BATCH_SIZE:
+    torchrun --nproc_per_node=2 tools/run_net.py --cfg configs/Kinetics/uniformer_s8x8.yaml \\
+        DATA.PATH_TO_DATA_DIR data/mine NUM_GPUS 0 TRAIN.BATCH_SIZE 4 MODEL.NUM_CLASSES 12
+
+  in a SLURM job, a task for each GPU (or one for each machine, which starts its own); tools/submit.py writes the job:
+    srun --ntasks-per-node=8 --gpus-per-node=8 \\
+        python tools/run_net.py --cfg configs/Kinetics/uniformer_b16x4.yaml DATA.PATH_TO_DATA_DIR data/kinetics400
+
 no data at hand: `make demo` generates a set of videos and does all of this with it.
 Every key: docs/CONFIG.md.
-Exit codes: 0 done; 1 test videos could not be read; 2 a mistake in the input, which one line explains.
+SIGTERM, SIGUSR1 and Ctrl-C finish the step in hand, save and end the run; a second Ctrl-C ends it at once.
+Exit codes: 0 done; 1 test videos could not be read; 2 a mistake in the input, which one line explains; 74 another
+process of the run was lost, and 75 a signal stopped the run: after both the same command goes on from the last
+checkpoint; 130 a second Ctrl-C. torchrun itself ends with 1 whatever the code of its processes.
 """
 
 
@@ -56,15 +73,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run and return the exit code."""
     args = parse_args(argv)
-    # Imported here so that --help does not wait for torch.
-    from uniformer_video.config import load_config
-    from uniformer_video.engine.launch import run
-
     overrides = list(args.opts)
     for key, value in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):
         if value is not None:
             overrides += [key, str(value)]
-    return run_command(lambda: run(load_config(args.cfg, overrides), args.init_method))
+    with listening():  # before the imports, which take seconds
+        return run_command(lambda: _run(args.cfg, overrides, args.init_method))
+
+
+def _run(cfg: str, overrides: list[str], init_method: str) -> int:
+    # What torch's C++ has to say of lost connections, with its stack, the run says in a line.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # Imported here so that --help does not wait for torch.
+    from uniformer_video.config import load_config
+    from uniformer_video.engine.launch import run
+
+    return run(load_config(cfg, overrides), init_method)
 
 
 if __name__ == "__main__":

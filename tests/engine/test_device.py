@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from types import SimpleNamespace
 
@@ -12,8 +13,12 @@ from torch import nn
 from uniformer_video.config import load_config
 from uniformer_video.engine import device
 from uniformer_video.engine.device import Precision, hardware_name, peak_memory_gib, process_device, resolve_gpus
+from uniformer_video.models.hourglass import Hourglass
+from uniformer_video.models.rows import batch_rows
+from uniformer_video.models.uniformer import Uniformer
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.errors import ConfigError
+from uniformer_video.runtime.places import Place
 
 CPU = torch.device("cpu")
 
@@ -75,6 +80,50 @@ def test_a_batch_must_divide_among_the_gpus_of_a_machine(gpus, batch, better, sh
     assert resolve_gpus(config(*overrides, "TRAIN.BATCH_SIZE", better)) == 4
 
 
+STARTED = Place("torchrun", machines=2, processes=4)
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "used"), [(0, 0, 0), (0, -1, 0), (8, 0, 0), (8, -1, 4), (4, 4, 4), (1, -1, 4), (1, 4, 4)]
+)
+def test_one_gpu_for_each_process_that_was_started(gpus, there, asked, used):
+    gpus(there)  # one: each process sees its own alone
+    assert resolve_gpus(config("NUM_GPUS", asked, "TRAIN.BATCH_SIZE", 24), STARTED) == used
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "message"),
+    [
+        (
+            8,
+            8,
+            "NUM_GPUS is 8, but torchrun started 4 processes on this machine; start 8, or set NUM_GPUS -1 (or 0: the",
+        ),
+        (
+            2,
+            -1,
+            "torchrun started 4 processes on this machine, which has 2 GPUs; start 2, or set NUM_GPUS 0 for the CPU",
+        ),
+        (0, 4, "NUM_GPUS is 4, but this machine has 0 GPUs; set NUM_GPUS 0 for the CPU"),
+    ],
+)
+def test_processes_that_do_not_fit_the_gpus(gpus, there, asked, message):
+    gpus(there)
+    with pytest.raises(ConfigError) as error:
+        resolve_gpus(config("NUM_GPUS", asked, "TRAIN.BATCH_SIZE", 24), STARTED)
+    assert str(error.value).startswith(message)
+
+
+def test_processes_on_a_cpu_share_the_batch_too(gpus):
+    gpus(0)
+    with pytest.raises(ConfigError) as error:
+        resolve_gpus(config("TRAIN.BATCH_SIZE", 6), STARTED)
+    assert str(error.value) == (
+        "TRAIN.BATCH_SIZE is 6, not a multiple of the 4 processes of a machine it is shared among; set 4 or another "
+        "multiple"
+    )
+
+
 @pytest.mark.parametrize("left_over", [None, "3", "none"])
 def test_the_device_of_a_process_alone(monkeypatch, left_over):
     chosen = []
@@ -93,9 +142,12 @@ def test_the_device_of_a_process_in_a_group(monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert process_device(0) == CPU
     assert process_device(4) == torch.device("cuda", 3)
-    assert chosen == [torch.device("cuda", 3)]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # each process sees its own
+    assert process_device(4) == torch.device("cuda", 0)
+    assert chosen == [torch.device("cuda", 3), torch.device("cuda", 0)]
 
 
 @pytest.mark.parametrize(
@@ -194,3 +246,80 @@ def test_products_of_float32_on_a_gpu_are_set_both(monkeypatch, tf32):
     assert (matmul.allow_tf32, cudnn.allow_tf32) == (None, None)
     device.set_float32_products(torch.device("cuda", 0), tf32=tf32)
     assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark) == (tf32, tf32, False)
+
+
+class TestDeterministic:
+    @pytest.fixture(autouse=True)
+    def _as_before(self, monkeypatch):
+        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+        yield
+        device._before.clear()
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = False
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+    @staticmethod
+    def settings():
+        return torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+
+    @pytest.mark.parametrize("before", [(False, False), (False, True), (True, False)])
+    def test_on_and_off_again_whatever_it_was(self, before):
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.deterministic = before[1]
+        device.set_deterministic(False)
+        assert self.settings() == before and "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+        for _ in range(2):
+            device.set_deterministic(True)
+            assert self.settings() == (True, True)
+            assert not torch.is_deterministic_algorithms_warn_only_enabled()
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        for _ in range(2):
+            device.set_deterministic(False)
+            assert self.settings() == before
+
+    def test_the_workspace_of_the_user(self, monkeypatch):
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+        device.set_deterministic(True)
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+        device.set_deterministic(False)
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
+        with pytest.raises(ConfigError) as error:
+            device.set_deterministic(True)
+        assert str(error.value) == (
+            "RNG_DETERMINISTIC is True, but the environment variable CUBLAS_WORKSPACE_CONFIG is ':0:0'; allowed: "
+            ":4096:8 or :16:8, or not set"
+        )
+        assert self.settings() == (False, False)
+
+    def test_an_operation_without_such_a_kernel_is_refused(self):
+        device.set_deterministic(True)
+        with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
+            torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
+
+    @pytest.mark.parametrize("autocast", [False, True])
+    @pytest.mark.parametrize("network", [Uniformer, Hourglass])
+    def test_a_training_step_has_kernels_for_all_and_the_same_bits_each_time(self, network, autocast):
+        small = {"depths": (1, 1, 2, 1), "widths": (16, 16, 32, 32), "head_dim": 16, "mlp_ratio": 2, "num_classes": 3}
+        drawing = {"dropout": 0.2, "attention_dropout": 0.2, "drop_path_rate": 0.4, "head_dropout": 0.2}
+        torch.manual_seed(0)
+        model = network(**small, **drawing).train()
+        optimizer = torch.optim.AdamW(model.parameters())
+        begin = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        clips = torch.randn(2, 3, 8, 64, 64)
+        device.set_deterministic(True)
+        results = []
+        for _ in range(2):
+            model.load_state_dict(begin)
+            optimizer.state.clear()
+            optimizer.zero_grad()
+            torch.manual_seed(1)
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast), batch_rows([3, 1], 4):
+                out = model(clips)
+                loss = (torch.stack(out) if isinstance(out, tuple) else out).float().square().sum()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            results.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        for name, tensor in results[0].items():
+            assert torch.equal(tensor, results[1][name]) and tensor.isfinite().all(), name
+        assert not torch.equal(results[0]["head.weight"], begin["head.weight"])

@@ -13,7 +13,7 @@ import torch
 import torch.multiprocessing as mp
 
 from uniformer_video.runtime import distributed
-from uniformer_video.runtime.errors import DataError, UserError
+from uniformer_video.runtime.errors import DataError
 
 CPU = torch.device("cpu")
 
@@ -191,8 +191,10 @@ class TestTwoProcesses:
     def test_a_defect_in_one_ends_the_other_and_names_itself(self, tmp_path):
         with pytest.raises(mp.ProcessRaisedException) as caught:
             distributed.launch(fail_in_second, (str(tmp_path), KeyError), processes=2)
-        # Either may be seen first: process 1's own error, or process 0's broken connection to it.
-        assert "KeyError" in str(caught.value) or "Connection" in str(caught.value)
+        # Not process 0's broken connection to it, which may be seen first.
+        text = str(caught.value)
+        assert text.startswith("\n\nprocess 1 of 2 ended:\nTraceback (most recent call last):\n")
+        assert text.count("Traceback") == 1 and "in fail_in_second" in text and "KeyError: 'the list" in text
         assert not (tmp_path / "passed").exists()
 
     def test_a_users_mistake_is_one_line_and_code_2(self, capfd):
@@ -202,18 +204,6 @@ class TestTwoProcesses:
 
     def test_the_exit_code_of_the_function_is_passed_on(self):
         assert distributed.launch(seven, (), processes=2) == 7
-
-
-def test_a_meeting_place_that_is_taken_is_named():
-    with socket.socket() as taker:
-        taker.bind(("127.0.0.1", 0))
-        taker.listen()
-        port = taker.getsockname()[1]
-        with pytest.raises(UserError) as caught:
-            distributed.launch(seven, (), processes=1, shards=2, shard=0, init_method=f"tcp://127.0.0.1:{port}")
-    message = str(caught.value)
-    assert message.startswith(f"process 0 of 2 cannot meet the others at tcp://127.0.0.1:{port} (")
-    assert message.endswith("port is free on the first machine, and that every machine has another --shard_id")
 
 
 def test_free_port_can_be_bound():

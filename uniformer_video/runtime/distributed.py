@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
-import time
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
-from uniformer_video.runtime.cli import EXIT_USER_ERROR, print_error
 from uniformer_video.runtime.errors import UserError
+from uniformer_video.runtime.launcher import Limits, launch, own_gpu
+
+__all__ = [
+    "Limits",
+    "barrier",
+    "free_port",
+    "gather_objects",
+    "gather_on_main",
+    "is_initialized",
+    "is_main",
+    "launch",
+    "main_first",
+    "own_gpu",
+    "rank",
+    "sum_floats",
+    "world_size",
+]
 
 T = TypeVar("T")
-
-# Also of every collective: processes may differ by minutes in how long their share of a test takes.
-TIMEOUT = timedelta(minutes=30)
 
 
 def is_initialized() -> bool:
@@ -100,91 +108,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def launch(
-    function: Callable[..., int],
-    args: tuple[Any, ...],
-    *,
-    processes: int,
-    shards: int = 1,
-    shard: int = 0,
-    init_method: str = "",
-    use_cuda: bool = False,
-) -> int:
-    """Run ``function(*args)`` in each of ``processes`` new processes of this machine, as one process group.
-
-    With one process in all, ``function`` runs in this process and no group is made.
-
-    Args:
-        function: returns the exit code, the same in every process; importable from the top of a module, since new
-            processes import it.
-        processes: processes on this machine.
-        shards: machines in the run, each started with its own ``shard`` from 0.
-        init_method: where the processes meet, such as ``tcp://10.0.0.1:9999``; needed with several machines.
-        use_cuda: NCCL and one GPU for each process; otherwise gloo.
-
-    Returns:
-        The exit code of ``function``. A ``UserError`` in a new process is printed there and gives code 2.
-
-    Raises:
-        UserError: from ``function`` in this process, or the processes cannot meet.
-        ProcessRaisedException: a new process ended with another exception; the others have been ended.
-    """
-    world = processes * shards
-    if world == 1:
-        return function(*args)
-    method = init_method or f"tcp://127.0.0.1:{free_port()}"
-    settings = (function, args, processes, world, shard, method, use_cuda)
-    if processes == 1:
-        return _run_in_group(0, *settings)
-    try:
-        mp.start_processes(_run_spawned, settings, nprocs=processes, start_method="spawn")
-    except mp.ProcessExitedException as ended:
-        # The process said why it ended; a negative code is that of a signal, which nobody has explained.
-        if ended.exit_code > 0:
-            return ended.exit_code
-        raise
-    return 0
-
-
-def _run_spawned(local: int, *settings: Any) -> None:
-    """Run one new process of this machine; a user's mistake ends it with its line and exit code, not a traceback."""
-    try:
-        code = _run_in_group(local, *settings)
-    except UserError as error:
-        # All processes meet most mistakes together. The first speaks at once, and its end ends the others.
-        time.sleep(3 if local else 0)
-        print_error(error)
-        code = EXIT_USER_ERROR
-    if code:
-        sys.stdout.flush()
-        os._exit(code)  # not sys.exit(): the group's end would wait for processes that may never come
-
-
-def _run_in_group(
-    local: int,
-    function: Callable[..., int],
-    args: tuple[Any, ...],
-    processes: int,
-    world: int,
-    shard: int,
-    method: str,
-    use_cuda: bool,
-) -> int:
-    os.environ["LOCAL_RANK"] = str(local)
-    if use_cuda:
-        torch.cuda.set_device(local)
-    backend, number = "nccl" if use_cuda else "gloo", shard * processes + local
-    try:
-        dist.init_process_group(backend, init_method=method, world_size=world, rank=number, timeout=TIMEOUT)
-    except (dist.DistError, RuntimeError, ValueError, OSError) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(
-            f"process {number} of {world} cannot meet the others at {method} ({reason}); check --init_method, that its "
-            "port is free on the first machine, and that every machine has another --shard_id"
-        ) from None
-    code = function(*args)
-    # Not after an error: taking the group apart may wait for the others, which wait in a collective.
-    dist.destroy_process_group()
-    return code

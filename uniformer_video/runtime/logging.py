@@ -21,7 +21,7 @@ T = TypeVar("T")
 LOGGER_NAME = "uniformer_video"
 STATS_PREFIX = "json_stats: "
 OF_THIS_PROCESS = {"of_this_process": True}
-"""``extra`` of a warning that other processes of the run do not give: ``logger.warning(text, extra=OF_THIS_PROCESS)``."""
+"""``extra`` of a warning that no other process of the run gives: ``logger.warning(text, extra=OF_THIS_PROCESS)``."""
 
 
 def get_logger(name: str) -> logging.Logger:

@@ -29,8 +29,8 @@ class Stopped(Exception):
     """A run stops because it was asked to; the message says what is kept and how it goes on."""
 
 
-class StopWaiting(Exception):
-    """Raised out of :func:`interruptible` by a signal."""
+class StopWaiting(BaseException):
+    """Raised out of :func:`interruptible` by a signal; no ``except Exception`` on the way may take it for a failure."""
 
 
 def requested() -> str:
