@@ -10,7 +10,7 @@ import warnings
 import pytest
 from PIL import Image
 
-from uniformer_video.drawing import curves
+from uniformer_video.drawing import style
 from uniformer_video.drawing.curves import draw_curves
 
 HISTORY = [
@@ -18,20 +18,6 @@ HISTORY = [
     {"epoch": 2.0, "train_loss": 1.5, "lr": 5e-4, "val_top1": 40.0, "val_top5": 80.0},
     {"epoch": 3.0, "train_loss": 1.25, "lr": 0.0, "val_top1": 62.5, "val_top5": 95.0},
 ]
-
-
-@pytest.fixture
-def figure(monkeypatch):
-    """Catch the figure that is drawn."""
-    caught = []
-    real = curves.FigureCanvasAgg
-
-    def canvas(drawn):
-        caught.append(drawn)
-        return real(drawn)
-
-    monkeypatch.setattr(curves, "FigureCanvasAgg", canvas)
-    return lambda: caught[-1]
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +126,7 @@ def test_the_file_is_replaced_whole(tmp_path, monkeypatch):
         raise RuntimeError("no")
 
     path.write_bytes(b"old")
-    monkeypatch.setattr(curves.FigureCanvasAgg, "print_png", fail)
+    monkeypatch.setattr(style.FigureCanvasAgg, "print_png", fail)
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(RuntimeError):
         draw_curves(HISTORY, path)

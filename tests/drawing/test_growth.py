@@ -7,27 +7,12 @@ import warnings
 import pytest
 from PIL import Image
 
-from uniformer_video.drawing import growth
-from uniformer_video.drawing.growth import GrowthPanel, draw_growth
+from uniformer_video.drawing.growth import STYLES, GrowthPanel, draw_growth
 
 VIEWS = GrowthPanel("one item", "views", "seconds", {"ours": [(3, 0.1), (12, 0.2)], "plain": [(3, 0.5), (12, 2.0)]})
 FRAMES = GrowthPanel(
     "forward", "frames", "seconds", {"plain": [(4, 1.0), (8, 3.0)], "half": [(4, 0.5), (8, 1.0)], "ours": [(4, 0.9)]}
 )
-
-
-@pytest.fixture
-def figure(monkeypatch):
-    """Catch the figure that is drawn."""
-    caught = []
-    real = growth.FigureCanvasAgg
-
-    def canvas(drawn):
-        caught.append(drawn)
-        return real(drawn)
-
-    monkeypatch.setattr(growth, "FigureCanvasAgg", canvas)
-    return lambda: caught[-1]
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +29,7 @@ def lines(axes):
 def test_panels_hold_their_points_in_the_colours_of_their_names(tmp_path, figure):
     draw_growth([VIEWS, FRAMES], tmp_path / "a.png")
     first, second = figure().axes
-    blue, orange, green, _ = (colour for colour, _ in growth.STYLES)
+    blue, orange, green, _ = (colour for colour, _ in STYLES)
     assert lines(first) == {"ours": (blue, [[3, 0.1], [12, 0.2]]), "plain": (orange, [[3, 0.5], [12, 2.0]])}
     assert lines(second) == {
         "plain": (orange, [[4, 1.0], [8, 3.0]]),
@@ -99,7 +84,7 @@ def test_a_panel_of_zeros_has_axes(tmp_path, figure):
 
 
 def test_more_names_than_colours_are_a_mistake_of_the_caller(tmp_path):
-    line = {str(number): [(1, 1.0)] for number in range(len(growth.STYLES) + 1)}
+    line = {str(number): [(1, 1.0)] for number in range(len(STYLES) + 1)}
     with pytest.raises(AssertionError):
         draw_growth([GrowthPanel("t", "x", "y", line)], tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []

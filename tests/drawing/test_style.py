@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from uniformer_video.drawing import style
 from uniformer_video.drawing.style import class_name, fitted, font, write_text
 
 
@@ -42,3 +47,18 @@ def test_names_of_classes():
     assert class_name(1, ["run", "jump"]) == "jump"
     assert class_name(2, ["run", "jump"]) == "class 2"
     assert class_name(-1, ["run", "jump"]) == "class -1"
+
+
+def test_a_figure_that_is_saved_gives_its_memory_back(tmp_path):
+    """Pixels and artists hold each other: dozens of epochs of them would wait for the collector."""
+    figure = Figure(figsize=(2, 1), dpi=50)
+    line = weakref.ref(figure.subplots().plot([1, 2])[0])
+    gc.disable()  # what the function does not do itself nobody does
+    try:
+        style.save_png(figure, tmp_path / "a.png")
+        assert line() is None and not figure.axes
+        assert not hasattr(figure.canvas, "renderer")  # the pixels
+    finally:
+        gc.enable()
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (100, 50)

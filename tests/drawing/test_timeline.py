@@ -8,26 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uniformer_video.drawing import timeline
 from uniformer_video.drawing.style import clock
 from uniformer_video.drawing.timeline import COLOURS, OTHERS, draw_timeline, top_by_peak
 
 EDGES = np.array([0.0, 1.0, 2.0, 4.0])
 SCORES = np.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.2, 0.5, 0.3]])
-
-
-@pytest.fixture
-def figure(monkeypatch):
-    """Catch the figure that is drawn."""
-    caught = []
-    real = timeline.FigureCanvasAgg
-
-    def canvas(drawn):
-        caught.append(drawn)
-        return real(drawn)
-
-    monkeypatch.setattr(timeline, "FigureCanvasAgg", canvas)
-    return lambda: caught[-1]
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from uniformer_video.drawing.style import BLUE, DIM, GREY, INK, ORANGE, PAPER, SLOT
-from uniformer_video.runtime.paths import atomic_write
+from uniformer_video.drawing.style import BLUE, DIM, GREY, INK, ORANGE, PAPER, SLOT, save_png
 
 
 def draw_curves(history: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
@@ -42,8 +40,7 @@ def draw_curves(history: Iterable[Mapping[str, Any]], path: str | os.PathLike[st
     rate.set_ylim(bottom=0)
     for axes in (loss, accuracy, rate):
         axes.set_xlim(0, 1.03 * max([1.0, *(x for x, _ in _points(entries, "epoch"))]))
-    with atomic_write(path, "wb") as file:
-        FigureCanvasAgg(figure).print_png(file)
+    save_png(figure, path)
 
 
 def _panel(

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from uniformer_video.drawing.style import BLUE, DIM, GREY, INK, ORANGE, PAPER, RIGHT, SLOT
-from uniformer_video.runtime.paths import atomic_write
+from uniformer_video.drawing.style import BLUE, DIM, GREY, INK, ORANGE, PAPER, RIGHT, SLOT, save_png
 
 COLUMNS = 3
 """Panels side by side."""
@@ -76,8 +74,7 @@ def draw_growth(
         figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
     if note:
         figure.supxlabel(note, x=0.012, ha="left", fontsize=9.5, color=DIM)
-    with atomic_write(path, "wb") as file:
-        FigureCanvasAgg(figure).print_png(file)
+    save_png(figure, path)
 
 
 def _panel(axes: Axes, panel: GrowthPanel, names: Sequence[str]) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from uniformer_video.drawing.text import printable
+from uniformer_video.runtime.paths import atomic_write
 
 BLUE, ORANGE, GREY = "#2266aa", "#dd7722", "#667077"
 """Colours of lines that colour-blind readers can tell apart."""
@@ -45,6 +51,19 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def save_png(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as a PNG, replaced whole, and give its memory back.
+
+    A figure is a net of objects that hold each other, pixels among them. Left to the collector, those of dozens of
+    epochs would be there at a time.
+    """
+    with atomic_write(path, "wb") as file:
+        FigureCanvasAgg(figure).print_png(file)
+    figure.clear()
+    figure.set_canvas(FigureCanvasBase(figure))
+    gc.collect()
 
 
 @cache

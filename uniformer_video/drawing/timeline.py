@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
-from uniformer_video.drawing.style import BLUE, DIM, INK, ORANGE, PAPER, SLOT, WRONG, class_name, clock
+from uniformer_video.drawing.style import BLUE, DIM, INK, ORANGE, PAPER, SLOT, WRONG, class_name, clock, save_png
 from uniformer_video.drawing.text import printable
-from uniformer_video.runtime.paths import atomic_write
 
 COLOURS = (BLUE, ORANGE, "#1d8a4b", "#b0367c", "#8a6d1d", "#44aacc", "#7a4fbf", "#333a3f")
 """Of the classes shown, in turn: neighbours differ in lightness too, for colour-blind readers and for paper."""
@@ -83,8 +80,7 @@ def draw_timeline(
         labelcolor=INK,
         alignment="left",
     )
-    with atomic_write(Path(path), "wb") as file:
-        FigureCanvasAgg(figure).print_png(file)
+    save_png(figure, path)
 
 
 def top_by_peak(scores: np.ndarray, count: int) -> list[int]:
