@@ -31,7 +31,8 @@ class TestTable:
     @each_key()
     def test_a_key_is_documented(self, key):
         assert len(key.meaning) >= 5
-        assert key.meaning[0].isupper() or key.meaning.split()[0] in ("auto:", "steps_with_relative_lrs:", "sync_batchnorm:")
+        values = ("auto:", "steps_with_relative_lrs:", "sync_batchnorm:")
+        assert key.meaning[0].isupper() or key.meaning.split()[0] in values
         assert key.meaning.endswith(".")
         assert "\n" not in key.meaning
         assert key.unit == key.unit.strip()

@@ -74,8 +74,8 @@ def test_so_many_in_a_row_end_the_run_with_advice(made):
     assert str(caught.value) == (
         "3 steps in a row had an infinite or NaN loss or gradient, the last at epoch 7 step 3 (loss inf, gradient "
         f"norm nan; SOLVER.MAX_NONFINITE 3); their videos are in {made.path}; lower SOLVER.BASE_LR or lengthen "
-        "SOLVER.WARMUP_EPOCHS, set SOLVER.CLIP_GRAD_L2NORM, or TRAIN.MIXED_PRECISION bf16 or False; none of these steps "
-        f"has changed a weight, and checkpoints in {made.path.parent} are kept"
+        "SOLVER.WARMUP_EPOCHS, set SOLVER.CLIP_GRAD_L2NORM, or TRAIN.MIXED_PRECISION bf16 or False; none of these "
+        f"steps has changed a weight, and checkpoints in {made.path.parent} are kept"
     )
     assert rows(made.path)[-1] == ["7", "3", "inf", "nan", "v 4.mp4", "1"]
 

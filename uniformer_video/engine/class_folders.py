@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from uniformer_video.datasets.label_sets import normalise
-from uniformer_video.engine.class_order import TEST
+from uniformer_video.engine.class_order import TEST, require_same_order
 from uniformer_video.runtime.errors import UserError
 
 
@@ -100,6 +101,25 @@ def require_same_folders(
                 "give both lists the same labels or, if these folders are no classes, write classes.json beside the "
                 "lists"
             )
+
+
+class Numbered(Protocol):
+    """A data set whose classes may have names or folders."""
+
+    class_names: Sequence[str] | None
+    class_folders: Mapping[int, str] | None
+
+
+def require_same_classes(train: Numbered, val: Numbered) -> None:
+    """Refuse a validation list that numbers its classes otherwise than the training list.
+
+    Raises:
+        UserError: one line with a class that both have under different labels.
+    """
+    lists = {"where": "train.csv", "others_where": "val.csv"}
+    require_same_order(train.class_names, val.class_names, **lists, advice="give both lists the same labels")
+    if train.class_names is None:
+        require_same_folders(train.class_folders, val.class_folders, **lists)
 
 
 def _keys(names: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, repeat
 
@@ -10,16 +10,16 @@ import torch
 import torch.distributed as dist
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
-from torch.utils.data import DataLoader
 
+from uniformer_video.datasets.loader import BatchLoader
 from uniformer_video.engine.device import Precision
 from uniformer_video.engine.inputs import DeviceInputs
-from uniformer_video.runtime import distributed
+from uniformer_video.runtime import distributed, stopping
 
 
 @torch.no_grad()
 def recompute_batch_norm(
-    model: nn.Module, loader: DataLoader, inputs: DeviceInputs, precision: Precision, num_batches: int
+    model: nn.Module, loader: BatchLoader, inputs: DeviceInputs, precision: Precision, num_batches: int
 ) -> int:
     """Replace the statistics of every batch norm that is not frozen by their mean over training batches.
 
@@ -36,6 +36,9 @@ def recompute_batch_norm(
     Returns:
         The number of batches used: 0 where a process can read nothing, or every batch norm is frozen; statistics then
         stay as they are.
+
+    Raises:
+        StopWaiting: a signal asked any process to stop, in every process; nothing is in the middle of a change.
     """
     model.train()
     count = min(num_batches, len(loader)) if get_bn_modules(model) else 0
@@ -44,7 +47,7 @@ def recompute_batch_norm(
 
     def clips() -> Iterator[torch.Tensor]:
         last = None
-        for batch in loader:
+        for batch in stopping.waited_for(loader, alone=distributed.world_size() == 1):
             if batch.clips is not None:
                 last = inputs.train(batch, precision.device)[0]
             if last is not None:
@@ -58,13 +61,21 @@ def recompute_batch_norm(
         # All take part or none: synchronised norms meet in every forward pass.
         if distributed.sum_floats([float(first is None)], precision.device)[0]:
             return 0
-        update_bn_stats(model, chain([first], seen), count)
+        update_bn_stats(model, _until_asked(chain([first], seen), precision.device), count)
     if distributed.is_initialized():
         for norm in get_bn_modules(model):
             for statistic in (norm.running_mean, norm.running_var):
                 dist.all_reduce(statistic)
                 statistic /= distributed.world_size()
     return count
+
+
+def _until_asked(clips: Iterable[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
+    """Yield ``clips``, of which every process takes equally many, until a signal asks any of them to stop."""
+    for each in clips:
+        if distributed.sum_floats([float(bool(stopping.requested()))], device)[0]:
+            raise stopping.StopWaiting(stopping.requested())
+        yield each
 
 
 @contextmanager

@@ -114,7 +114,8 @@ def find_resumption(
         others = class_folders_in({"class_folders": checkpoint.class_folders})
         require_same_folders(class_folders, others, where="train.csv", others_where=str(source))
     compare_settings(cfg, checkpoint.cfg, str(source))
-    changed = differences(cfg, checkpoint.cfg)
+    # The file was written by the first machine.
+    changed = [line for line in differences(cfg, checkpoint.cfg) if not line.startswith("SHARD_ID:")]
     if changed:
         logger.warning("resuming with other settings than the checkpoint's: %s", "; ".join(changed))
     return Resumption(source, checkpoint, own=own is not None)

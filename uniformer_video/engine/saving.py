@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from uniformer_video.engine.checkpoint import (
@@ -38,10 +39,19 @@ class Saver:
         self.clock = clock
         self.place: tuple[int, int] | None = None
         self._since = clock()
+        self._of_other_length: list[Path] = []
 
-    def begin(self, place: tuple[int, int] | None) -> None:
-        """Begin to count time at ``place``, (epochs, steps of the next) of the checkpoint there is, or None."""
+    def begin(self, place: tuple[int, int], path: Path | None = None) -> None:
+        """Begin to count time at ``place``, (epochs, steps of the next), of the checkpoint at ``path``.
+
+        Where the name of that one tells another place, the epoch had another number of steps then. Those of inside of
+        it would be taken for newer ones some day: they are removed once the next one is on the disk.
+        """
         self.place, self._since = place, self.clock()
+        if path is not None and path != checkpoint_path(self.output, *place):
+            self.place = None
+            whole = checkpoint_path(self.output, place[0])
+            self._of_other_length = sorted(whole.parent.glob(f"{whole.stem}_step_*{whole.suffix}"))
 
     def is_due(self, step: int) -> bool:
         """Return whether this process wants a checkpoint after ``step`` steps of an epoch; one of them is enough.
@@ -69,11 +79,12 @@ class Saver:
         path, mistake = checkpoint_path(self.output, checkpoint.epoch, checkpoint.step), None
         if distributed.is_main():
             try:
-                if newest:
-                    save_checkpoint(checkpoint, path)
+                # The best first: a run that is killed in between does the epoch again, and writes both.
                 if best:
                     save_checkpoint(checkpoint, best_path(self.output))
                 if newest:
+                    save_checkpoint(checkpoint, path)
+                    self._remove_of_other_length(path)
                     prune(self.output, self.keep, path)
             except UserError as error:
                 mistake = error
@@ -83,3 +94,10 @@ class Saver:
         if newest:
             self.begin((checkpoint.epoch, checkpoint.step))
         return path if newest else None
+
+    def _remove_of_other_length(self, new: Path) -> None:
+        for path in self._of_other_length:
+            if path != new:
+                with suppress(OSError):  # another time; it is not worth a run
+                    path.unlink()
+        self._of_other_length = []

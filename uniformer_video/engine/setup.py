@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from fvcore.common.config import CfgNode
 from torch import nn
-from torch.utils.data import DataLoader
 
 from uniformer_video.datasets.dataset import VideoDataset
-from uniformer_video.datasets.loader import BalancedBatches, InOrderBatches, TrainBatches, make_loader
+from uniformer_video.datasets.loader import BalancedBatches, BatchLoader, InOrderBatches, TrainBatches, make_loader
 from uniformer_video.models.build import build_model
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.cores import cores_per_process
@@ -43,7 +42,7 @@ def new_model(cfg: CfgNode, device: torch.device) -> nn.Module:
     return model
 
 
-def train_loader(cfg: CfgNode, dataset: VideoDataset, device: torch.device) -> DataLoader:
+def train_loader(cfg: CfgNode, dataset: VideoDataset, device: torch.device) -> BatchLoader:
     """Return shuffled training batches of this process's share of TRAIN.BATCH_SIZE.
 
     Raises:
@@ -65,7 +64,7 @@ def train_loader(cfg: CfgNode, dataset: VideoDataset, device: torch.device) -> D
     return _loader(cfg, dataset, batches, device)
 
 
-def ordered_loader(cfg: CfgNode, dataset: VideoDataset, videos: int, device: torch.device) -> DataLoader:
+def ordered_loader(cfg: CfgNode, dataset: VideoDataset, videos: int, device: torch.device) -> BatchLoader:
     """Return batches of ``videos`` videos in the list's order, this process's share of them."""
     batches = InOrderBatches(len(dataset), videos, rank=distributed.rank(), world=distributed.world_size())
     return _loader(cfg, dataset, batches, device)
@@ -73,7 +72,7 @@ def ordered_loader(cfg: CfgNode, dataset: VideoDataset, videos: int, device: tor
 
 def _loader(
     cfg: CfgNode, dataset: VideoDataset, batches: TrainBatches | InOrderBatches, device: torch.device
-) -> DataLoader:
+) -> BatchLoader:
     return make_loader(
         dataset,
         batches,

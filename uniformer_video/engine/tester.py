@@ -137,6 +137,7 @@ class Tester:
                 with self.precision.autocast():
                     logits = model(clips)
                 ensemble.add(batch.records[part], batch.parts[part], logits.float())
+        loader.close()
         for other in distributed.gather_on_main(ensemble)[1:]:
             ensemble.merge(other)
         return ensemble

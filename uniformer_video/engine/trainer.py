@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from uniformer_video.datasets.batches import Batch
 from uniformer_video.drawing.curves import draw_curves
 from uniformer_video.engine import setup
 from uniformer_video.engine.checkpoint import Checkpoint, checkpoint_path
-from uniformer_video.engine.class_folders import require_same_folders
-from uniformer_video.engine.class_order import require_same_order
+from uniformer_video.engine.class_folders import require_same_classes
 from uniformer_video.engine.early_stop import is_better, stops_early
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.learner import Learner
@@ -31,6 +29,7 @@ from uniformer_video.engine.summary import tell_summary
 from uniformer_video.engine.weighted_loss import build_loss
 from uniformer_video.metrics.meters import AverageMeter
 from uniformer_video.runtime import distributed, stopping
+from uniformer_video.runtime.errors import DataError
 from uniformer_video.runtime.logging import get_logger, progress
 from uniformer_video.runtime.seed import generator_states
 from uniformer_video.solver.schedule import Schedule
@@ -58,15 +57,7 @@ class Trainer:
         self.output = Path(cfg.OUTPUT_DIR)
         train_set, val_set = (build_dataset(cfg.TRAIN.DATASET, cfg, split) for split in ("train", "val"))
         self.class_names, self.class_folders = train_set.class_names, train_set.class_folders
-        require_same_order(
-            self.class_names,
-            val_set.class_names,
-            where="train.csv",
-            others_where="val.csv",
-            advice="give both lists the same labels",
-        )
-        if self.class_names is None:
-            require_same_folders(self.class_folders, val_set.class_folders, where="train.csv", others_where="val.csv")
+        require_same_classes(train_set, val_set)
         self.loader = setup.train_loader(cfg, train_set, device)
         share = setup.process_share(cfg, cfg.TRAIN.BATCH_SIZE)
         self.val_loader = setup.ordered_loader(cfg, val_set, share, device)
@@ -93,6 +84,7 @@ class Trainer:
             minutes=train.CHECKPOINT_MINUTES,
         )
         self.epoch = self.step = 0
+        self.blind = self.late = False  # of the epoch: no step had a video; its last one wants a checkpoint
         self.mean = AverageMeter()
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
@@ -112,6 +104,7 @@ class Trainer:
             steps=len(self.loader),
             epochs=cfg.SOLVER.MAX_EPOCH,
             device=device,
+            workers=self.loader.num_workers,
             events=open_tensorboard(cfg, purge_step=self.epoch * len(self.loader) + self.step + 1),
         )
 
@@ -125,7 +118,7 @@ class Trainer:
             self.mean.total, self.mean.weight = checkpoint.epoch_loss
         self.nonfinite.load(checkpoint.nonfinite)
         if resumed.own:
-            self.saver.begin((self.epoch, self.step))
+            self.saver.begin((self.epoch, self.step), Path(resumed.path))
         logger.info("resumed from %s after %s", resumed.path, self._place())
         resumed.restore_generators()
 
@@ -150,8 +143,9 @@ class Trainer:
                 self._finish_epoch()
         except stopping.StopWaiting:
             self._stop()
-        self.loader.close()
-        self.val_loader.close()
+        finally:
+            self.loader.close()
+            self.val_loader.close()
         if distributed.is_main():
             self.report.close()
             tell_summary(
@@ -178,6 +172,7 @@ class Trainer:
         epoch, steps = self.epoch, len(self.loader)
         self.learner.network.train()
         self._look_at(epoch, self.step)
+        self.blind, self.late = not (self.step and (self.mean.weight or self.nonfinite.in_row)), False
         self.report.start()
         batches = stopping.waited_for(prefetched(self.loader, self.device), alone=distributed.world_size() == 1)
         for batch in progress(batches, total=steps, label=f"epoch {epoch + 1}", unit="step", start=self.step):
@@ -186,10 +181,10 @@ class Trainer:
             if not admitted.clips:
                 logger.warning("epoch %d step %d left out: no video of it can be read", epoch + 1, step + 1)
                 self.step += 1
-                self.report.start()
+                self.report.step_left_out(epoch, step)
                 continue
+            self.blind = False
             self.report.batch_ready()
-            due = step + 1 < steps and self.saver.is_due(step + 1)
             outcome = self.learner.step(
                 batch,
                 epoch=epoch,
@@ -197,14 +192,16 @@ class Trainer:
                 lr=self._lr(step),
                 clips=admitted.clips,
                 whole=admitted.whole,
-                wishes=(bool(stopping.requested()), due),
+                wishes=(bool(stopping.requested()), self.saver.is_due(step + 1)),
             )
             self.step += 1
             self._note(outcome, batch, step)
             if outcome.wishes[0]:
                 self._stop()
-            if outcome.wishes[1]:
+            self.late = outcome.wishes[1]
+            if self.late and self.step < steps:
                 self.saver.save(self._checkpoint())
+                self.report.start()  # saving is no waiting for data
 
     def _lr(self, step: int) -> float:
         """Return the learning rate of a step of the epoch in hand."""
@@ -226,7 +223,7 @@ class Trainer:
         """Validate, take the epoch into the history and save, where it is time for each."""
         done = self.epoch + 1
         self.failures["train"].sync()
-        if not self.mean.weight and not self.nonfinite.in_row:
+        if self.blind:
             raise self.failures["train"].error(f"epoch {done} has no step with a video that can be read")
         loss = self.mean.mean if self.mean.weight else NAN
         entry = {"epoch": done, "train_loss": loss, "lr": self._lr(len(self.loader) - 1)}
@@ -238,7 +235,7 @@ class Trainer:
         self.history.append(entry)
         if distributed.is_main():
             self.report.epoch_done(entry)
-        due = done % self.cfg.TRAIN.CHECKPOINT_PERIOD == 0 or self._ends()
+        due = done % self.cfg.TRAIN.CHECKPOINT_PERIOD == 0 or self.late or self._ends()
         if due or is_best:
             self.saver.save(self._checkpoint(), newest=due, best=is_best)
             if distributed.is_main():
@@ -246,13 +243,15 @@ class Trainer:
 
     def _validate(self, entry: dict[str, Any]) -> bool:
         """Add the validation to the epoch's entry and return whether it is the best so far."""
-        # With one process nobody waits for this one: a signal ends a validation at once.
-        with stopping.interruptible() if distributed.world_size() == 1 else nullcontext():
-            result = self.learner.validate(self.val_loader, self.loader, self.failures["val"], self.epoch)
+        result = self.learner.validate(self.val_loader, self.loader, self.failures["val"], self.epoch)
         self.failures["val"].sync()
         if result is None:
             self._stop()
-        self.failures["val"].check()
+        try:
+            self.failures["val"].check()
+        except DataError:
+            self._keep()  # the same command validates first, and needs no epoch for it
+            raise
         entry.update(result.figures(self.learner.inputs))
         if is_better(entry, self.best, self.watched):
             self.best = dict(entry)
@@ -269,12 +268,18 @@ class Trainer:
         place, name = (self.epoch, self.step), max(distributed.gather_objects(stopping.requested()))
         if place == (0, 0):
             raise stopping.Stopped(f"stopped by {name} before the first step; the same command begins anew")
-        if self.saver.place != place:
-            self.saver.save(self._checkpoint())
+        self._keep()
+        self.report.close()
+        way = "" if self.cfg.TRAIN.AUTO_RESUME else " with TRAIN.AUTO_RESUME True"
         raise stopping.Stopped(
             f"stopped by {name} after {self._place()}, kept in {checkpoint_path(self.output, *place)}; the same "
-            "command goes on from there"
+            f"command{way} goes on from there"
         )
+
+    def _keep(self) -> None:
+        """Save where the run is, if that is not on the disk; every process must call it."""
+        if self.saver.place != (self.epoch, self.step):
+            self.saver.save(self._checkpoint())
 
     def _checkpoint(self) -> Checkpoint:
         """Return all that the run needs to go on; every process must call it."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
+from uniformer_video.datasets.loader import BatchLoader
 from uniformer_video.engine.device import Precision
 from uniformer_video.engine.failures import FailureLog
 from uniformer_video.engine.inputs import DeviceInputs
@@ -54,17 +54,21 @@ class Validation:
 
 @torch.no_grad()
 def validate(
-    model: nn.Module, loader: DataLoader, inputs: DeviceInputs, precision: Precision, failures: FailureLog
+    model: nn.Module, loader: BatchLoader, inputs: DeviceInputs, precision: Precision, failures: FailureLog
 ) -> Validation | None:
     """Return the accuracy of ``model`` on ``loader``, whose processes share the records.
 
     Videos that cannot be read are noted in ``failures`` and left out. With none at all the shares are NaN. None where a
     signal asked any process to stop: what is left of the list was not looked at then.
+
+    Raises:
+        StopWaiting: it came while the only process waited for a batch.
     """
     model.eval()
     counts = [0.0, 0.0, 0.0, 0.0]
     kept: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for batch in progress(prefetched(loader, precision.device), total=len(loader), label="validate", unit="batch"):
+    batches = stopping.waited_for(prefetched(loader, precision.device), alone=distributed.world_size() == 1)
+    for batch in progress(batches, total=len(loader), label="validate", unit="batch"):
         if stopping.requested():
             break
         failures.add(batch.failures)
