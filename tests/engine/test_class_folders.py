@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from uniformer_video.engine.class_folders import Classes, class_folders_in, names_to_compare, require_same_folders
+from uniformer_video.engine.class_folders import (
+    Classes,
+    class_folders_in,
+    names_to_compare,
+    require_same_classes,
+    require_same_folders,
+)
 from uniformer_video.models.export import write_weights
 from uniformer_video.models.uniformer import Uniformer
 from uniformer_video.models.weights import read_content
@@ -123,3 +132,18 @@ class TestClassFoldersIn:
     def test_a_header_of_something_else(self, text):
         assert class_folders_in({"state_dict": {}, "metadata": {"class_folders": text}}) is None
         assert class_folders_in([]) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "folders", "message"),
+    [
+        ((["a", "b"], ["a", "b"]), ({0: "a", 1: "b"}, {0: "b", 1: "a"}), ""),  # names say enough
+        ((["a", "b"], ["b", "a"]), (None, None), "val.csv"),
+        ((None, None), ({0: "a", 1: "b"}, {0: "b", 1: "a"}), "the videos in folders 'a' have label 0 in train.csv"),
+        ((None, None), ({0: "a", 1: "b"}, {0: "a", 1: "b"}), ""),
+    ],
+)
+def test_training_and_validation_list_number_their_classes_alike(names, folders, message):
+    train, val = (SimpleNamespace(class_names=n, class_folders=f) for n, f in zip(names, folders, strict=True))
+    with pytest.raises(UserError, match=message) if message else nullcontext():
+        require_same_classes(train, val)

@@ -256,3 +256,17 @@ def test_what_other_processes_could_not_read_counts_for_all(other):
     other.failed = {f.record: f for f in numbered(3, 5)}
     with pytest.raises(DataError, match="^4 of the 10 videos"):
         failures.admits(batch(), CPU)
+
+
+@pytest.mark.parametrize("before", [b"\xff\xfe\x00damaged\r\x00,\n1,1\xe9\n", b"", b'"never closed'])
+def test_a_file_that_was_damaged_does_not_end_the_run(tmp_path, before):
+    path = tmp_path / "unreadable.csv"
+    path.write_bytes(before)
+    FailureLog(path, "val").add([Failure(0, "a.mp4", "cause")])
+    assert path.read_text(encoding="utf-8").splitlines()[-1] == "val,a.mp4,cause"
+
+
+def test_a_folder_in_the_files_place_is_one_line(tmp_path):
+    (tmp_path / "unreadable.csv").mkdir()
+    with pytest.raises(WriteError, match=r"unreadable.csv' cannot be written \(Is a directory\); check the folder"):
+        FailureLog(tmp_path / "unreadable.csv", "val").add([Failure(0, "a.mp4", "cause")])

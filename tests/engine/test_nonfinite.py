@@ -75,7 +75,8 @@ def test_so_many_in_a_row_end_the_run_with_advice(made):
         "3 steps in a row had an infinite or NaN loss or gradient, the last at epoch 7 step 3 (loss inf, gradient "
         f"norm nan; SOLVER.MAX_NONFINITE 3); their videos are in {made.path}; lower SOLVER.BASE_LR or lengthen "
         "SOLVER.WARMUP_EPOCHS, set SOLVER.CLIP_GRAD_L2NORM, or TRAIN.MIXED_PRECISION bf16 or False; none of these "
-        f"steps has changed a weight, and checkpoints in {made.path.parent} are kept"
+        f"steps has changed a weight, and checkpoints in {made.path.parent} are kept: where the loss grew before "
+        "them, remove the newest"
     )
     assert rows(made.path)[-1] == ["7", "3", "inf", "nan", "v 4.mp4", "1"]
 
@@ -91,3 +92,11 @@ def test_the_counts_go_on_after_a_restart(made, tmp_path):
     fresh = NonfiniteLog(tmp_path / "third.csv", RECORDS, 3)
     fresh.load({})  # of a checkpoint from before there were counts
     assert fresh.state() == {"total": 0, "in_row": 0}
+
+
+@pytest.mark.parametrize("before", [b"\xff\xfe\x00damaged\r\x00,\n1,1\xe9\n", b"", b'"never closed', b"\n\n"])
+def test_a_report_that_was_damaged_does_not_end_the_run(made, before):
+    made.path.write_bytes(before)
+    made.left_out(batch(5), epoch=0, step=4, loss=math.nan, norm=2.5)
+    found = rows(made.path)
+    assert found[0] == list(HEADER) and found[-1] == ["1", "5", "nan", "2.5", "v 5.mp4", "2"]

@@ -11,7 +11,7 @@ from uniformer_video.datasets.loader import Batch
 from uniformer_video.engine.device import Precision
 from uniformer_video.engine.inputs import DeviceInputs
 from uniformer_video.engine.precise_bn import recompute_batch_norm
-from uniformer_video.runtime import distributed
+from uniformer_video.runtime import distributed, stopping
 
 PRECISION = Precision(False, torch.device("cpu"))
 INPUTS = DeviceInputs(mean=[0.45] * 3, std=[0.225] * 3, num_classes=3)
@@ -144,3 +144,31 @@ def test_frozen_statistics_stay():
     after = model[2].running_mean.clone()
     assert recompute_batch_norm(model, loader, INPUTS, PRECISION, 2) == 0
     assert torch.equal(model[2].running_mean, after)
+
+
+def test_a_signal_ends_it_between_two_batches_and_leaves_the_norms_their_tensors(monkeypatch):
+    model = network()
+    model(INPUTS.normalized(batches((4,))[0].clips, PRECISION.device))
+    buffers, calls = list(model.buffers()), []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr(stopping, "requested", lambda: "SIGTERM" if len(calls) == 2 else "")
+    with pytest.raises(stopping.StopWaiting, match="SIGTERM"):
+        recompute_batch_norm(model, batches((4, 4, 4)), INPUTS, PRECISION, 3)
+    assert len(calls) == 2
+    assert all(one is other for one, other in zip(buffers, model.buffers(), strict=True))
+    assert model[0].num_batches_tracked.item() == 1
+
+
+def test_a_signal_to_another_process_ends_it_too(monkeypatch):
+    told = []
+
+    def sum_floats(values, device):
+        told.append(values)
+        return [values[0] + (len(told) == 3)]  # the first asks whether all have a batch
+
+    monkeypatch.setattr(distributed, "sum_floats", sum_floats)
+    model = network()
+    model(INPUTS.normalized(batches((4,))[0].clips, PRECISION.device))
+    with pytest.raises(stopping.StopWaiting):
+        recompute_batch_norm(model, batches((4, 4, 4)), INPUTS, PRECISION, 3)
+    assert told == [[0.0]] * 3

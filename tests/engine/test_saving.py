@@ -37,6 +37,10 @@ def at(epoch: int, step: int = 0, value: float = 1.0) -> Checkpoint:
     return Checkpoint(epoch, {"w": torch.tensor([value])}, {"state": {}, "param_groups": []}, "cfg", step=step)
 
 
+def raise_full(*_: object) -> None:
+    raise UserError("no room")
+
+
 def files(folder) -> list[str]:
     return sorted(os.listdir(folder / "checkpoints"))
 
@@ -107,15 +111,66 @@ def test_one_that_cannot_be_written_leaves_those_before(tmp_path, monkeypatch):
     made = saver(tmp_path, keep=1)
     made.save(at(1, value=3.0))
 
-    def full(*_: object) -> None:
-        raise UserError("no room")
-
-    monkeypatch.setattr(saving, "save_checkpoint", full)
+    monkeypatch.setattr(saving, "save_checkpoint", raise_full)
     with pytest.raises(UserError, match="no room"):
         made.save(at(2), best=True)
     assert files(tmp_path) == ["checkpoint_epoch_00001.pyth"]
     assert read_checkpoint(checkpoint_path(tmp_path, 1)).model_state["w"].item() == 3.0
     assert made.place == (1, 0)
+
+
+def test_those_of_an_epoch_that_had_another_length_go_once_the_next_one_is_there(tmp_path):
+    before = saver(tmp_path, keep=0)
+    before.save(at(0, 5))
+    for step in (3, 4, 5):
+        path = before.save(at(1, step))
+    before.save(at(2, 1))  # damaged, say
+    made = saver(tmp_path, keep=3)
+    made.begin((1, 2), path)  # what were five of six steps are two of three
+    assert made.place is None and len(files(tmp_path)) == 5
+    made.save(at(1, 3))
+    assert files(tmp_path) == [
+        "checkpoint_epoch_00000_step_000005.pyth",
+        "checkpoint_epoch_00001_step_000003.pyth",
+        "checkpoint_epoch_00002_step_000001.pyth",
+    ]
+    assert read_checkpoint(checkpoint_path(tmp_path, 1, 3)).step == 3 and made.place == (1, 3)
+    before.save(at(1, 7))
+    made.save(at(2))
+    assert checkpoint_path(tmp_path, 1, 7).exists()  # it is done once
+
+
+def test_one_that_cannot_be_written_leaves_those_of_another_length(tmp_path, monkeypatch):
+    path = saver(tmp_path).save(at(1, 5))
+    made = saver(tmp_path)
+    made.begin((1, 2), path)
+    with monkeypatch.context() as patch, pytest.raises(UserError):
+        patch.setattr(saving, "save_checkpoint", raise_full)
+        made.save(at(1, 3))
+    assert files(tmp_path) == [path.name]
+
+
+def test_going_on_from_the_best_one_removes_nothing(tmp_path):
+    saver(tmp_path).save(at(1), newest=False, best=True)
+    saver(tmp_path).save(at(1, 4))  # damaged, say
+    made = saver(tmp_path)
+    made.begin((1, 0), best_path(tmp_path))
+    assert made.place is None  # nothing of that name is on the disk
+    made.save(at(1, 1))
+    assert files(tmp_path) == [
+        "checkpoint_best.pyth",
+        "checkpoint_epoch_00001_step_000001.pyth",
+        "checkpoint_epoch_00001_step_000004.pyth",
+    ]
+
+
+def test_the_place_of_the_checkpoint_that_a_run_goes_on_from(tmp_path):
+    path = saver(tmp_path).save(at(1, 4))
+    made = saver(tmp_path)
+    made.begin((1, 4), path)
+    assert made.place == (1, 4)
+    made.save(at(1, 5))
+    assert len(files(tmp_path)) == 2
 
 
 def test_time_and_place_begin_with_the_checkpoint_there_is(tmp_path, clock):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from uniformer_video.models.freeze import freeze_norms
 from uniformer_video.runtime.seed import Stream
 from uniformer_video.solver.build import build_optimizer
 from uniformer_video.solver.ema import WeightAverage
-from uniformer_video.solver.losses import soft_cross_entropy
+from uniformer_video.solver.losses import bce_logit, cross_entropy, soft_cross_entropy
 
 DROPS = ("UNIFORMER.DROP_DEPTH_RATE", "0.4", "UNIFORMER.HEAD_DROPOUT_RATE", "0.3", "UNIFORMER.DROPOUT_RATE", "0.2")
 
@@ -78,6 +79,34 @@ def test_parts_end_with_the_weights_of_the_whole(toy_set, tmp_path, parts):
     for step in range(3):
         one, other = (made.take(step=step, lr=0.1) for made in (whole, cut))
         assert other.loss == pytest.approx(one.loss, rel=1e-6) and other.norm == pytest.approx(one.norm, rel=1e-4)
+    assert largest_difference(before, whole.weights()) > 1e-3
+    assert largest_difference(whole.weights(), cut.weights()) < 1e-6
+
+
+LIGHT = ("MODEL.MODEL_NAME", "Uniformer_light", "UNIFORMER.DEPTH", "[1, 1, 2, 2]")
+KINDS = {
+    "two heads": (LIGHT, soft_cross_entropy),
+    "mixed": (("MIXUP.ENABLE", "True", "AUG.ENABLE", "True", "AUG.RE_PROB", "1.0"), soft_cross_entropy),
+    "weighted": (("MODEL.LOSS_FUNC", "cross_entropy"), partial(cross_entropy, weights=torch.tensor([0.2, 1.0, 3.0]))),
+    "several labels": (
+        ("DATA.MULTI_LABEL", "True", "MODEL.LOSS_FUNC", "bce_logit"),
+        partial(bce_logit, weights=torch.tensor([0.2, 1.0, 3.0])),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_are_the_whole_whatever_the_network_and_the_loss(toy_set, tmp_path, kind):
+    overrides, loss = KINDS[kind]
+    batch = batch_of(8)
+    if kind == "several labels":
+        batch = replace(batch, labels=torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]] * 4))
+    options = (*DROPS, "SOLVER.OPTIMIZING_METHOD", "sgd", *overrides)
+    whole, cut = (Made(toy_set, tmp_path, *options, loss=loss, parts=n) for n in (1, 3))
+    before = whole.weights()
+    for step in range(3):
+        one, other = (made.take(batch, step=step, lr=0.1) for made in (whole, cut))
+        assert other.loss == pytest.approx(one.loss, rel=1e-6)
     assert largest_difference(before, whole.weights()) > 1e-3
     assert largest_difference(whole.weights(), cut.weights()) < 1e-6
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -16,9 +17,11 @@ from tests.engine.training import assert_same_run, curves, killed_at, last, trai
 from tests.toy import FULL_AUGMENTATION, entries, rewrite, same_bits
 from uniformer_video.engine import learner, trainer
 from uniformer_video.engine.checkpoint import checkpoint_path, checkpoints_in, read_checkpoint, save_checkpoint
-from uniformer_video.engine.step import TrainStep
+from uniformer_video.engine.inputs import DeviceInputs
+from uniformer_video.engine.step import Outcome, TrainStep
 from uniformer_video.runtime import stopping
-from uniformer_video.runtime.errors import WriteError
+from uniformer_video.runtime.errors import DataError, WriteError
+from uniformer_video.solver.ema import WeightAverage
 
 __all__ = ["curves", "train"]
 
@@ -107,6 +110,54 @@ def test_minutes_make_checkpoints_inside_an_epoch(train, tmp_path):
     assert places == [(2, 0), (1, 2), (1, 1), (1, 0), (0, 2), (0, 1)]
 
 
+@pytest.mark.parametrize("wish", [("TRAIN.CHECKPOINT_STEPS", 3), ("TRAIN.CHECKPOINT_MINUTES", 1e-9)])
+def test_one_that_is_due_at_the_last_step_of_an_epoch_holds_the_validation_too(train, wish, monkeypatch, tmp_path):
+    with killed_at(monkeypatch, (1, 0)):
+        train(*wish, "TRAIN.CHECKPOINT_PERIOD", 9, "SOLVER.MAX_EPOCH", 9)
+    checkpoint = read_checkpoint(checkpoint_path(tmp_path / "out", 1))
+    assert [entry["epoch"] for entry in checkpoint.history] == [1] and "val_loss" in checkpoint.history[0]
+
+
+def test_without_a_wish_only_the_period_counts(train, monkeypatch, tmp_path):
+    with killed_at(monkeypatch, (1, 0)):
+        train("TRAIN.CHECKPOINT_STEPS", 2, "TRAIN.CHECKPOINT_PERIOD", 9, "SOLVER.MAX_EPOCH", 9)
+    assert [path.name for path in checkpoints_in(tmp_path / "out")] == ["checkpoint_epoch_00000_step_000002.pyth"]
+
+
+def test_a_validation_that_cannot_be_read_costs_no_epoch(train, toy_set, broken_video, monkeypatch, tmp_path, straight):
+    lines = [f"{broken_video} 0"] * 2 + entries(toy_set, "val")
+    broken = rewrite(toy_set, tmp_path / "broken", val=lines, train=entries(toy_set, "train"))
+    monkeypatch.setattr(trainer.Trainer, "_train_epoch", counted(trainer.Trainer._train_epoch, epochs := []))
+    for _ in range(2):
+        with pytest.raises(DataError, match="of the 8 videos of the validation list cannot be read"):
+            train(*EVERYTHING, "DATA.MAX_BAD_FRACTION", 0.1, data=broken)
+    assert len(epochs) == 1
+    assert [path.name for path in checkpoints_in(tmp_path / "out")] == ["checkpoint_epoch_00000_step_000003.pyth"]
+    (broken / "val.csv").write_text("\n".join(entries(toy_set, "val")) + "\n")
+    assert_same_end(straight, train(*EVERYTHING, data=broken))
+
+
+def counted(function, calls):
+    def call(*args):
+        calls.append(args)
+        return function(*args)
+
+    return call
+
+
+def test_an_epoch_in_which_a_loss_scale_is_searched_has_videos_all_the_same(train, monkeypatch):
+    """As fp16 does: its first steps overflow, are left out, and are no fault."""
+    step = TrainStep.__call__
+
+    def searching(self, batch, **options):
+        outcome = step(self, batch, **options)
+        return Outcome(outcome.loss, math.inf, outcome.clips, taken=False, finite=True, wishes=outcome.wishes)
+
+    monkeypatch.setattr(TrainStep, "__call__", searching)
+    made = train("SOLVER.MAX_EPOCH", 1)
+    assert made.epoch == 1 and math.isnan(made.history[0]["train_loss"])
+
+
 def test_a_checkpoint_holds_the_place(train, monkeypatch, tmp_path):
     with killed_at(monkeypatch, (1, 2)):
         train("TRAIN.CHECKPOINT_STEPS", 2)
@@ -190,18 +241,42 @@ def test_a_signal_right_after_a_resume_writes_nothing_new(train, monkeypatch, tm
 
 @pytest.mark.parametrize("where", ["recompute_batch_norm", "validate"])
 def test_a_signal_in_a_validation_keeps_the_training_of_the_epoch(straight, train, monkeypatch, tmp_path, where):
-    real = getattr(learner, where)
+    real, normalized = getattr(learner, where), DeviceInputs.normalized
+    batches = []
+
+    def looked_at(*args):
+        monkeypatch.setattr(DeviceInputs, "normalized", signalled)
+        return real(*args)
 
     def signalled(*args):
-        result = real(*args)
+        batches.append(args)
         os.kill(os.getpid(), signal.SIGTERM)
-        pytest.fail("the validation went on")
-        return result
+        return normalized(*args)
 
-    monkeypatch.setattr(learner, where, signalled)
+    monkeypatch.setattr(learner, where, looked_at)
     with stopping.listening(), pytest.raises(stopping.Stopped, match="after 0 of 2 epochs and 3 of 3 steps"):
         train(*EVERYTHING, out="cut")
-    monkeypatch.setattr(learner, where, real)
+    assert len(batches) == 1  # the one in hand
+    monkeypatch.undo()
+    assert_same_end(straight, train(*EVERYTHING, out="cut"))
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_signal_while_the_average_comes_or_goes_leaves_no_half_of_it(straight, train, monkeypatch, tmp_path, call):
+    """Before and after a validation weights are written over: nothing may interrupt that."""
+    write, calls = WeightAverage._write, []
+
+    def signalled(self, values):
+        calls.append(1)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        write(self, values)
+
+    monkeypatch.setattr(WeightAverage, "_write", signalled)
+    with stopping.listening(), pytest.raises(stopping.Stopped):
+        train(*EVERYTHING, out="cut")
+    assert len(calls) == 2
+    monkeypatch.undo()
     assert_same_end(straight, train(*EVERYTHING, out="cut"))
 
 
@@ -235,6 +310,24 @@ def test_another_length_of_the_epoch_goes_on_at_the_same_share(train, toy_set, m
         "has 6: it goes on after 4 of them, so some of its videos come twice or not at all"
     ) in log
     assert len(made.history) == 2
+
+
+def test_those_of_the_longer_epoch_are_not_gone_back_to(train, stop_at, monkeypatch, tmp_path):
+    with killed_at(monkeypatch, (0, 5)):
+        train("TRAIN.BATCH_SIZE", 2, "TRAIN.CHECKPOINT_STEPS", 1)  # after 3, 4 and 5 of six steps
+    with stopping.listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(stopping.Stopped, match=r"after 0 of 2 epochs and 2 of 3 steps, kept in (\S+);") as caught:
+            train()
+    only = checkpoint_path(tmp_path / "out", 0, 2)
+    assert checkpoints_in(tmp_path / "out") == [only] and str(only) in str(caught.value)
+
+
+def test_where_going_on_was_forbidden_it_is_said_how(train, stop_at):
+    stop_at((0, 1))
+    with stopping.listening(), pytest.raises(stopping.Stopped) as caught:
+        train("TRAIN.AUTO_RESUME", False)
+    assert str(caught.value).endswith("; the same command with TRAIN.AUTO_RESUME True goes on from there")
 
 
 def test_another_number_of_processes_is_said(train, monkeypatch, tmp_path, log):

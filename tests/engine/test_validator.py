@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 
 import pytest
 import torch
@@ -124,6 +126,22 @@ def test_after_a_signal_no_batch_is_looked_at(monkeypatch):
     monkeypatch.setattr(stopping, "requested", lambda: "SIGTERM")
     result, model, _ = run(torch.eye(12)[:2], [0, 1], sizes=(1, 1), classes=12)
     assert result is None and model.calls == []
+
+
+def test_a_signal_ends_the_wait_for_a_batch():
+    class Waits:
+        def __len__(self):
+            return 2
+
+        def __iter__(self):
+            yield make(torch.eye(12)[:1], [0], sizes=(1,))[0]
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("went on to wait")
+
+    model = Scores(12)
+    with stopping.listening(), pytest.raises(stopping.StopWaiting):
+        validate(model, Waits(), inputs_of(12), Precision(False, CPU), FailureLog(None, "val"))
+    assert len(model.calls) == 1
 
 
 # -------------------------------------------------------------------------------------------------- several labels

@@ -74,6 +74,14 @@ def test_another_thread_cannot_listen_and_says_nothing():
     assert seen == [before]
 
 
+def test_who_catches_a_decoders_errors_does_not_catch_a_signal():
+    with stopping.listening(), pytest.raises(stopping.StopWaiting), stopping.interruptible():
+        try:
+            send(signal.SIGTERM)
+        except Exception:
+            pytest.fail("the video would count as unreadable")
+
+
 def test_a_signal_ends_a_wait():
     with stopping.listening():
         with pytest.raises(stopping.StopWaiting, match="SIGUSR1"), stopping.interruptible():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import torch
 from uniformer_video.datasets.dataset import Failure
 from uniformer_video.datasets.loader import Batch
 from uniformer_video.runtime import distributed
-from uniformer_video.runtime.errors import DataError
+from uniformer_video.runtime.errors import DataError, write_error
 from uniformer_video.runtime.logging import get_logger
 from uniformer_video.runtime.paths import atomic_write
 
@@ -23,6 +24,23 @@ PRINTED = 10
 
 EXAMPLES = 3
 LISTS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def csv_rows(path: Path) -> list[list[str]]:
+    """Return the rows of a CSV file, header and all; none where it is missing, and of a damaged one what can be read.
+
+    It is a report that a run adds to: what somebody's table program has made of it must not end the run.
+
+    Raises:
+        WriteError: what lies there cannot be read, and so not be added to.
+    """
+    rows: list[list[str]] = []
+    try:
+        with suppress(FileNotFoundError, csv.Error), open(path, encoding="utf-8", errors="replace", newline="") as file:
+            rows.extend(csv.reader(file))
+    except OSError as error:
+        raise write_error(path, error) from None
+    return rows
 
 
 class Admission(NamedTuple):
@@ -130,10 +148,7 @@ class FailureLog:
 
     def _write(self, path: Path, new: list[Failure]) -> None:
         # Read anew each time: the file holds what other splits, and the run before it was resumed, have found.
-        rows = []
-        if path.exists():
-            with open(path, encoding="utf-8", newline="") as file:
-                rows = list(csv.reader(file))
+        rows = csv_rows(path)
         known = {tuple(row[:2]) for row in rows}
         # The cause may name another frame each time a video is met.
         added = {(self.split, f.path): f.cause for f in reversed(new) if (self.split, f.path) not in known}

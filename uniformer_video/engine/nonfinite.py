@@ -8,6 +8,7 @@ from pathlib import Path
 
 from uniformer_video.datasets.loader import Batch
 from uniformer_video.datasets.records import VideoRecord
+from uniformer_video.engine.failures import csv_rows
 from uniformer_video.runtime import distributed
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.runtime.logging import get_logger
@@ -76,16 +77,12 @@ class NonfiniteLog:
                 f"{self.in_row} steps in a row had an infinite or NaN loss or gradient, the last at {place} (loss "
                 f"{loss:g}, gradient norm {norm:g}; SOLVER.MAX_NONFINITE {self.most}); their videos are in "
                 f"{self.path}; {ADVICE}; none of these steps has changed a weight, and checkpoints in "
-                f"{self.path.parent} are kept"
+                f"{self.path.parent} are kept: where the loss grew before them, remove the newest"
             )
 
     def _write(self, epoch: int, step: int, loss: float, norm: float, numbers: list[int]) -> None:
-        rows: list[list[str]] = []
-        if self.path.exists():
-            with open(self.path, encoding="utf-8", newline="") as file:
-                rows = list(csv.reader(file))[1:]
         # A run that went on from before this step meets it again.
-        rows = [row for row in rows if row[:2] != [str(epoch), str(step)]]
+        rows = [row for row in csv_rows(self.path)[1:] if row[:2] != [str(epoch), str(step)]]
         for number in numbers:
             record = self.records[number]
             label = " ".join(map(str, record.labels))

@@ -50,6 +50,7 @@ class Saver:
         self.place, self._since = place, self.clock()
         if path is not None and path != checkpoint_path(self.output, *place):
             self.place = None
+        if self.place is None and path != best_path(self.output):
             whole = checkpoint_path(self.output, place[0])
             self._of_other_length = sorted(whole.parent.glob(f"{whole.stem}_step_*{whole.suffix}"))
 
