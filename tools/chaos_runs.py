@@ -17,7 +17,11 @@ MARK = "UNIFORMER_CHAOS"
 """Environment variable by which the processes of a command are found again, whoever their parent is by then."""
 LIMIT_S = 300.0
 """After so long a command counts as hanging."""
-LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+LAUNCHER_VARIABLES = (
+    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"),
+)
+"""Of a launcher of this tool, which is none of the runs' that it starts."""
 
 _numbers = itertools.count()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
 
-from uniformer_video.runtime.alert import listening
+from uniformer_video.runtime.alert import heed_no_more, listening
 from uniformer_video.runtime.cli import ArgumentParser, run_command
 
 EXAMPLES = """examples:
@@ -92,4 +92,6 @@ def _run(cfg: str, overrides: list[str], init_method: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    heed_no_more()
+    sys.exit(code)

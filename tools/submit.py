@@ -91,7 +91,9 @@ class RunNet:
         note.write_text(str(done + 1))
         print(f"put into the queue again ({done + 1} of at most {self.max_requeues} times)", flush=True)
         if cluster == "slurm":
-            subprocess.run(["scontrol", "requeue", job], check=True, timeout=120)
+            asked = subprocess.run(["scontrol", "requeue", job], timeout=120)  # says itself what is wrong
+            if asked.returncode:
+                print(f"scontrol did not requeue job {job}: submit the same command again to go on", flush=True)
         else:
             from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.datasets.dying import all_gone, dying_set, is_running, told
+from uniformer_video.datasets import workers
 from uniformer_video.datasets.batches import InOrderBatches
 from uniformer_video.datasets.loader import make_loader
 
@@ -169,3 +170,33 @@ def test_workers_that_are_spawned(tmp_path):
     done = run_script(tmp_path, "spawn")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("was ended by SIGKILL while reading v5") in (0, 2)  # the log may have no handler
+
+
+@pytest.mark.parametrize("kind", [BrokenPipeError, ConnectionResetError, EOFError])
+def test_a_main_process_that_has_gone_is_no_traceback_of_a_worker(kind, capsys):
+    error = kind("gone")
+    workers._complain(kind, error, None)
+    assert capsys.readouterr().err == ""
+
+
+def test_any_other_failure_of_a_workers_thread_shows(capsys):
+    workers._complain(KeyError, KeyError("ours"), None)
+    assert "KeyError: 'ours'" in capsys.readouterr().err
+
+
+class Told:
+    records = ()
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return sys.excepthook.__name__
+
+
+def test_workers_have_it():
+    loader = make_loader(Told(), InOrderBatches(2, 2), num_workers=1, pin_memory=False, collate=lambda items: items[0])
+    try:
+        assert next(iter(loader)) == "_complain"
+    finally:
+        loader.close()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ def finished(*processes, timeout=240):
     return [(process.returncode, *text) for process, text in zip(processes, texts, strict=True)]
 
 
+def end_of(process):
+    """Kill a process and return what it has said."""
+    process.kill()
+    return process.communicate()
+
+
 def workers(parent):
     """Return the processes that run_net.py runs in, below ``parent``, by their rank."""
     found = {}
@@ -75,7 +82,7 @@ def test_a_death_and_a_restart_end_with_the_same_bits(toy_set, tmp_path):
     run = torchrun(toy_set, tmp_path / "out", *options, agent=agent)
     end = time.monotonic() + 120
     while not checkpoint_path(tmp_path / "out", 3).exists():
-        assert time.monotonic() < end and run.poll() is None, run.communicate()
+        assert time.monotonic() < end and run.poll() is None, end_of(run)
         time.sleep(0.02)
     os.kill(workers(run)[1], signal.SIGKILL)
     ((code, out, err),) = finished(run)
@@ -141,3 +148,23 @@ def test_a_machine_that_never_comes(toy_set, tmp_path):
     assert code == 2
     assert err.startswith("error: 1 of 2 processes came within 2 s; those of machine 1 are missing: start it with")
     assert len(err.splitlines()) == 1
+
+
+def test_processes_stop_when_torchrun_is_killed(toy_set, tmp_path):
+    options = ("SOLVER.MAX_EPOCH", 100_000, "TRAIN.EVAL_PERIOD", 100_000, "TRAIN.CHECKPOINT_PERIOD", 100_000)
+    options += ("TRAIN.CHECKPOINT_STEPS", 2, "LOG_PERIOD", 100_000)
+    run = torchrun(toy_set, tmp_path, *options, agent=("--nproc_per_node=2",))
+    end = time.monotonic() + 120
+    while newest_checkpoint(tmp_path) is None:
+        assert time.monotonic() < end and run.poll() is None, end_of(run)
+        time.sleep(0.05)
+    left = workers(run)
+    assert sorted(left) == [0, 1]
+    try:
+        run.kill()
+        out, _ = run.communicate(timeout=60)  # they hold its output open
+    finally:
+        for pid in left.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    assert out.count("stopped by SIGTERM after ") == 1

@@ -42,3 +42,15 @@ def test_a_beginning_that_others_wait_for_is_not():
     with alert.listening(), alert.beginning(alone=False):
         signal.raise_signal(signal.SIGTERM)
         assert stopping.requested() == "SIGTERM"
+
+
+def test_at_the_very_end_only_ctrl_c_is_heard():
+    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    try:
+        alert.heed_no_more()
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGUSR1)
+        assert signal.getsignal(signal.SIGINT) is before[signal.SIGINT]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

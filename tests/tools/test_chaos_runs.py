@@ -151,3 +151,11 @@ def test_memory_and_files_are_sampled_from_the_first_step_on(start):
     with pytest.raises(runs.Hang):
         sampler.follow(0)
     assert not run.running()
+
+
+def test_a_launcher_of_the_tool_is_none_of_its_runs(tmp_path, monkeypatch):
+    names = ("RANK", "TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS")
+    for name in names:
+        monkeypatch.setenv(name, "7")
+    program = f"import os; print([name for name in {names} if name in os.environ])"
+    assert runs.Run([sys.executable, "-c", program], tmp_path).wait(60).out == "[]\n"

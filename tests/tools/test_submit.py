@@ -163,6 +163,13 @@ def test_a_stopped_job_goes_into_the_queue_again_so_often(tool, cluster, tmp_pat
     assert ended.value.code == 144  # by which submitit's own executor knows
 
 
+def test_a_cluster_that_does_not_requeue_is_one_line(tool, cluster, tmp_path, capsys):
+    (cluster / "scontrol").write_text("#!/bin/sh\nexit 1\n")
+    tool.RunNet("root", [], str(tmp_path), 2).requeue("slurm", "4711")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "scontrol did not requeue job 4711: submit the same command again to go on"
+
+
 def children(pid):
     """Return the processes that ``pid`` has started."""
     found = []

@@ -8,6 +8,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -57,7 +59,17 @@ def start_worker(board: ReadingBoard, parent: int, worker: int) -> None:
     # What was there before the fork stays: a collection that looks at it would get this process copies of its pages.
     gc.freeze()
     board.sign_in(worker)
+    sys.excepthook = _complain
     threading.Thread(target=_leave_with, args=(parent,), name="main process", daemon=True).start()
+
+
+def _complain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what a thread of a worker failed with, but for a main process that has gone while it fetched a batch.
+
+    multiprocessing hands over open files in a thread of its own, which knows no other way to say so.
+    """
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _leave_with(parent: int) -> None:

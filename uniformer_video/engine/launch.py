@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from uniformer_video.runtime.alert import beginning, listening
 from uniformer_video.runtime.cli import EXIT_USER_ERROR
 from uniformer_video.runtime.errors import ConfigError, UserError
 from uniformer_video.runtime.logging import get_logger, setup_logging
+from uniformer_video.runtime.parent import with_parent
 from uniformer_video.runtime.paths import atomic_write, make_output_dir
 from uniformer_video.runtime.places import AGENT, Place, find_place
 
@@ -57,7 +59,8 @@ def run(cfg: CfgNode, init_method: str = "") -> int:
     _check_meeting(place)
     if place.launcher:
         cfg = with_values(cfg, {"NUM_SHARDS": place.machines, "SHARD_ID": place.machine}, place.launcher)
-    with listening():
+    # Others may well start a run and leave it to itself (nohup); torchrun's agent stays as long as its processes do.
+    with listening(), with_parent("torchrun") if place.launcher == "torchrun" else nullcontext():
         try:
             return _launch(cfg, place)
         except UserError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -23,6 +24,17 @@ def listening() -> Iterator[None]:
             yield
     finally:
         _listens = False
+
+
+def heed_no_more() -> None:
+    """Let no SIGTERM or SIGUSR1 end this process any more: all is done, and what is left is to end with its exit code.
+
+    A launcher sends SIGTERM as soon as one process of a run has ended with another code than 0, and would then see the
+    signal in place of the code of one that takes a moment longer. Ctrl-C still ends it.
+    """
+    for number in stopping.SIGNALS:
+        if number != signal.SIGINT:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
