@@ -15,7 +15,7 @@ help:
 	@echo "make test-slow  the tests marked slow (about 15 minutes on 2 cores)"
 	@echo "make lint       check style; make format mends it"
 	@echo "make bench      everything measured against plain PyTorch (under 15 minutes on 2 cores)"
-	@echo "make chaos      kills, full disks, lost processes, NaN: what docs/RELIABILITY.md claims (about 30 minutes)"
+	@echo "make chaos      kills, full disks, lost processes, NaN: what docs/RELIABILITY.md claims (about 30 minutes on 2 cores)"
 	@echo "make docs       write docs/CONFIG.md from the table of keys, MODEL_ZOO.md from the recipes"
 
 $(STAMP): setup.py constraints.txt
@@ -48,7 +48,7 @@ bench: $(STAMP)
 	$(BIN)/python tools/benchmark.py table
 
 chaos: $(STAMP)
-	$(BIN)/python tools/chaos.py all
+	$(BIN)/python tools/chaos.py all --out runs/chaos
 
 docs: $(STAMP)
 	$(BIN)/python -m uniformer_video.config.document

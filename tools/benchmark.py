@@ -26,7 +26,7 @@ from benchmark_profile import PROFILE  # noqa: E402
 from benchmark_readers import READERS  # noqa: E402
 from benchmark_table import TABLE  # noqa: E402
 
-from uniformer_video.runtime.cli import ArgumentParser, run_command  # noqa: E402
+from uniformer_video.runtime.cli import ArgumentParser, run_named  # noqa: E402
 from uniformer_video.runtime.errors import UserError  # noqa: E402
 from uniformer_video.runtime.paths import atomic_write, make_output_dir  # noqa: E402
 
@@ -96,11 +96,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run and return the exit code: 0, or 2 after one line on stderr for a mistake of the user."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
-        return 0 if arguments else 2
-    return run_command(lambda: run(arguments[0], arguments[1:]))
+    return run_named(argv, usage, run)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from chaos_bench import RESULTS, Bench, check_folder  # noqa: E402
 from chaos_cases import Case, Subcommand, all_held, case_name, run_case, table, write_results  # noqa: E402
 
 from uniformer_video.engine.device import hardware_name  # noqa: E402
-from uniformer_video.runtime.cli import ArgumentParser, run_command  # noqa: E402
+from uniformer_video.runtime.cli import ArgumentParser, run_named  # noqa: E402
 from uniformer_video.runtime.errors import UserError  # noqa: E402
 from uniformer_video.runtime.paths import make_output_dir  # noqa: E402
 
@@ -135,11 +135,7 @@ def carry_out(name: str, bench: Bench) -> list[Case]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run and return the exit code: 0, 1 where something did not hold, 2 after one line for a user's mistake."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
-        return 0 if arguments else 2
-    return run_command(lambda: run(arguments[0], arguments[1:]))
+    return run_named(argv, usage, run)
 
 
 if __name__ == "__main__":

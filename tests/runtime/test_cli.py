@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from uniformer_video.runtime.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, ArgumentParser, print_error, run_command
+from uniformer_video.runtime.cli import (
+    EXIT_INTERRUPTED,
+    EXIT_USER_ERROR,
+    ArgumentParser,
+    print_error,
+    run_command,
+    run_named,
+)
 from uniformer_video.runtime.errors import ConfigError, DataError, UserError, WeightError
 
 
@@ -113,3 +120,23 @@ def test_help_keeps_the_lines_of_its_examples():
     text = ArgumentParser("Does it.", "examples:\n  it --n 3\n  it --n 4", prog="it").format_help()
     assert "Does it." in text
     assert text.endswith("examples:\n  it --n 3\n  it --n 4\n")
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 2), (["-h"], 0), (["--help", "x"], 0)])
+def test_a_command_of_many_tells_how_it_is_used(words, code, capsys):
+    assert run_named(words, lambda: "usage: x", lambda *_: pytest.fail("ran")) == code
+    assert capsys.readouterr() == ("usage: x\n", "")
+
+
+def test_the_first_word_names_what_is_done(monkeypatch, capsys):
+    seen = []
+    assert run_named(["one", "a", "b"], str, lambda *given: seen.append(given) or 1) == 1
+    monkeypatch.setattr(sys, "argv", ["x.py", "two"])
+    assert run_named(None, str, lambda *given: seen.append(given) or 0) == 0
+    assert seen == [("one", ["a", "b"]), ("two", [])]
+
+    def wrong(*_):
+        raise UserError("no such thing")
+
+    assert run_named(["three"], str, wrong) == 2
+    assert capsys.readouterr().err == "error: no such thing\n"

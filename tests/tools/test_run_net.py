@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 from tests.helpers import write_text
+from tests.tools.loading import load_tool
 from tests.toy import entries, restoring_logger, rewrite
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,12 +25,7 @@ pytestmark = pytest.mark.usefixtures("logger_restored")
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("run_net", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    path = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = path
-    return module
+    return load_tool("run_net")
 
 
 @pytest.fixture

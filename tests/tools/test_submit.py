@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.loading import load_tool
 from uniformer_video.engine.checkpoint import checkpoint_path, newest_checkpoint, read_checkpoint
 
 submitit = pytest.importorskip("submitit")
@@ -25,12 +25,7 @@ pytestmark = pytest.mark.usefixtures("logger_restored")
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("submit", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    path = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = path
-    return module
+    return load_tool("submit")
 
 
 @pytest.fixture

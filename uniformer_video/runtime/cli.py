@@ -6,7 +6,7 @@ import argparse
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO
 
 from uniformer_video.runtime.errors import UserError
@@ -56,6 +56,21 @@ def run_command(command: Callable[[], int]) -> int:
         if not (_silence_without_reader(sys.stdout) | _silence_without_reader(sys.stderr)):
             raise
         return EXIT_NO_READER
+
+
+def run_named(argv: Sequence[str] | None, usage: Callable[[], str], run: Callable[[str, list[str]], int]) -> int:
+    """Return the exit code of a command whose first word names what is to be done.
+
+    Args:
+        argv: the words; None: those of the program.
+        usage: gives the text that is printed without a word, or where it asks for help.
+        run: does what the first word names with the others.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if words else EXIT_USER_ERROR
+    return run_command(lambda: run(words[0], words[1:]))
 
 
 def _ended(command: Callable[[], int]) -> int:
