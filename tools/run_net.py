@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
 
-from uniformer_video.runtime.alert import heed_no_more, listening
 from uniformer_video.runtime.cli import ArgumentParser, run_command
+from uniformer_video.runtime.stopping import heed_no_more, listening
 
 EXAMPLES = """examples:
   train on Kinetics, then test with 4 clips x 1 crop:

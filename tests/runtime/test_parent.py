@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from uniformer_video.runtime import alert, parent, stopping
+from uniformer_video.runtime import parent, stopping
 
 WAITED = 30.0
 
@@ -26,7 +26,7 @@ def wait_until_asked():
 
 def test_the_end_of_the_parent_is_a_sigterm(monkeypatch, log):
     number = os.getppid()
-    with alert.listening(), parent.with_parent("torchrun"):
+    with stopping.listening(), parent.with_parent("torchrun"):
         monkeypatch.setattr(os, "getppid", lambda: 1)
         wait_until_asked()
         assert stopping.requested() == "SIGTERM"
@@ -44,7 +44,7 @@ def test_nothing_happens_while_it_is_there_nor_afterwards(monkeypatch, log):
         return 7
 
     monkeypatch.setattr(os, "getppid", getppid)
-    with alert.listening():
+    with stopping.listening():
         with parent.with_parent("torchrun"):
             assert looked.wait(WAITED)
         count = len(asked)

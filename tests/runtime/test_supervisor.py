@@ -14,10 +14,10 @@ import torch
 import torch.multiprocessing as mp
 
 from uniformer_video.runtime import distributed, stopping, supervisor
-from uniformer_video.runtime.alert import listening
 from uniformer_video.runtime.child import Child
 from uniformer_video.runtime.heartbeat import GOES_ON
 from uniformer_video.runtime.member import Job
+from uniformer_video.runtime.stopping import listening
 from uniformer_video.runtime.supervisor import _Watch
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,13 +22,13 @@ from uniformer_video.engine.device import hardware_name, process_device, resolve
 from uniformer_video.engine.tester import Tester
 from uniformer_video.engine.trainer import Trainer
 from uniformer_video.runtime import distributed, stopping
-from uniformer_video.runtime.alert import beginning, listening
 from uniformer_video.runtime.cli import EXIT_USER_ERROR
 from uniformer_video.runtime.errors import ConfigError, UserError
 from uniformer_video.runtime.logging import get_logger, setup_logging
 from uniformer_video.runtime.parent import with_parent
 from uniformer_video.runtime.paths import atomic_write, make_output_dir
 from uniformer_video.runtime.places import AGENT, Place, find_place
+from uniformer_video.runtime.stopping import beginning, listening
 
 logger = get_logger(__name__)
 

@@ -13,11 +13,11 @@ from threading import Lock
 from typing import Any
 
 from uniformer_video.runtime import stopping
-from uniformer_video.runtime.alert import listening
 from uniformer_video.runtime.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from uniformer_video.runtime.errors import UserError
 from uniformer_video.runtime.heartbeat import EXIT_LOST
 from uniformer_video.runtime.member import EXIT_DEFECT, Job, Tell, leave, run_member
+from uniformer_video.runtime.stopping import listening
 
 
 @dataclass

@@ -21,6 +21,7 @@ EXIT_STOPPED = 75
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 
+_listens = False
 _requested = ""
 _waiting = False
 
@@ -42,20 +43,21 @@ def requested() -> str:
 def listening() -> Iterator[None]:
     """Note the signals of :data:`SIGNALS` inside the ``with`` block; afterwards they do what they did before.
 
-    Only the main thread of a process can listen; elsewhere this does nothing.
+    Inside another such block this changes nothing, so that a command listens from its first moment to its last wherever
+    its parts begin to. Only the main thread of a process can listen; elsewhere it does nothing.
     """
-    global _requested
-    if threading.current_thread() is not threading.main_thread():
+    global _requested, _listens
+    if _listens or threading.current_thread() is not threading.main_thread():
         yield
         return
-    _requested = ""
+    _requested, _listens = "", True
     before = {number: signal.signal(number, _note) for number in SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        _requested = ""
+        _requested, _listens = "", False
 
 
 @contextmanager
@@ -73,6 +75,34 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         _waiting = False
+
+
+@contextmanager
+def beginning(*, alone: bool) -> Iterator[None]:
+    """Let a signal end at once what a run does before it has anything to keep: reading lists, fetching weights.
+
+    Args:
+        alone: no other process waits for this one; else signals are noted for later, as ever.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    try:
+        with interruptible() if alone else nullcontext():
+            yield
+    except StopWaiting as stop:
+        raise Stopped(f"stopped by {stop} before the run began; the same command begins it") from None
+
+
+def heed_no_more() -> None:
+    """Let no SIGTERM or SIGUSR1 end this process any more: all is done, and what is left is to end with its exit code.
+
+    A launcher sends SIGTERM as soon as one process of a run has ended with another code than 0, and would then see the
+    signal in place of the code of one that takes a moment longer. Ctrl-C still ends it.
+    """
+    for number in SIGNALS:
+        if number != signal.SIGINT:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def waited_for(items: Iterable[T], *, alone: bool) -> Iterator[T]:
