@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.distributed as dist
@@ -201,4 +202,4 @@ def _runs(count: int, parts: int) -> Iterator[slice]:
     """Cut ``count`` clips into ``parts`` runs of nearly equal length, none empty; fewer where there are fewer clips."""
     parts = min(parts, count)
     edges = [count * number // parts for number in range(parts + 1)]
-    yield from (slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False))
+    yield from (slice(start, stop) for start, stop in pairwise(edges))
