@@ -45,7 +45,7 @@ EXIT_FAILED = 1
 def usage() -> str:
     """Return the help text of the tool."""
     lines = [f"  {name:10} {command.help} ({command.takes})" for name, command in SUBCOMMANDS.items()]
-    lines.append(f"  {ALL:10} all of them, one after another (50 minutes)")
+    lines.append(f"  {ALL:10} all of them, one after another (half an hour)")
     names = "\n".join(lines)
     return (
         f"usage: chaos.py NAME [--out DIR] [--seed N] [--only CASE ...] [options]\n\n{__doc__}\n\n"

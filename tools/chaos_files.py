@@ -176,4 +176,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 CASES: Sequence = (full_disk, file_limit, read_only, damaged_newest, many_damages, all_damaged)
-COMMAND = Subcommand("full and read-only disks, damaged checkpoints", "4 minutes", CASES, add_arguments)
+COMMAND = Subcommand("full and read-only disks, damaged checkpoints", "5 minutes", CASES, add_arguments)

@@ -177,4 +177,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kills", type=at_least(1), default=KILLS, metavar="N", help=text)
 
 
-COMMAND = Subcommand("runs killed at random moments", "15 minutes for 100 kills", (kills,), add_arguments)
+COMMAND = Subcommand("runs killed at random moments", "9 minutes for 100 kills", (kills,), add_arguments)

@@ -172,4 +172,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 CASES: Sequence = (flat_memory, killed_worker)
-COMMAND = Subcommand("memory and open files of a long run, killed workers", "6 minutes", CASES, add_arguments)
+COMMAND = Subcommand("memory and open files of a long run, killed workers", "3 minutes", CASES, add_arguments)

@@ -162,4 +162,4 @@ def _interrupt(bench: Bench, output: Path, share: float, number: signal.Signals,
 
 
 CASES: Sequence = (left_out, left_out_and_resumed, too_many, accumulation)
-COMMAND = Subcommand("losses and gradients that are no numbers, steps in parts", "3 minutes", CASES)
+COMMAND = Subcommand("losses and gradients that are no numbers, steps in parts", "2 minutes", CASES)

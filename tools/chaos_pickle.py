@@ -130,4 +130,4 @@ def _run_net(bench: Bench, out: Path, *overrides: object) -> list[str]:
 
 
 CASES: Sequence = (live_trap, named_file, only_checkpoint, newest_checkpoint_of_a_run)
-COMMAND = Subcommand("pickles that would create a file", "2 minutes", CASES)
+COMMAND = Subcommand("pickles that would create a file", "1 minute", CASES)

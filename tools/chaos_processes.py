@@ -132,4 +132,4 @@ def two_agents(bench: Bench, case: Case) -> None:
 
 
 CASES: Sequence = (equal_weights, sharded_training, every_video_once, restarted, two_agents, *LOSING, *JOINING)
-COMMAND = Subcommand("several processes: equal, lost, joining", "12 minutes", CASES)
+COMMAND = Subcommand("several processes: equal, lost, joining", "10 minutes", CASES)
