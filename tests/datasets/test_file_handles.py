@@ -75,6 +75,16 @@ def open_files(pid):
     return sorted(name.split(":")[0] if name.startswith(("pipe:", "socket:")) else name for name in names)
 
 
+def at_rest(pid):
+    """Return the open files of a process once they stay the same for a second: what came before may still let go."""
+    limit, files, since = time.monotonic() + 20, open_files(pid), time.monotonic()
+    while time.monotonic() < min(limit, since + 1):
+        time.sleep(0.05)
+        if (now := open_files(pid)) != files:
+            files, since = now, time.monotonic()
+    return files
+
+
 def settled(pid, expected):
     """Return the open files of a process once they are ``expected``, or as they are after a long time."""
     limit = time.monotonic() + 20  # a worker lets go of what it sent when it hears that it has arrived
@@ -117,7 +127,7 @@ def test_no_file_stays_open_after_workers_have_died(toy_set, tmp_path, quick_loo
     list(loader)
     loader.close()
     gc.collect()
-    before = open_files(os.getpid())
+    before = at_rest(os.getpid())
     for _ in range(3):
         batches = iter(loader)
         next(batches)
